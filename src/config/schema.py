@@ -1,0 +1,52 @@
+"""Keys of the run itself; every other key belongs to a part and is declared there."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..registry import PartConfig
+
+
+class RunConfig(PartConfig):
+    """What the training loop reads. Part names (``mixer: qmix``) stand beside these keys."""
+
+    name: str = Field(description="name of the algorithm, as it appears in tables and plots")
+    label: str = Field("", description="free text to find the run by")
+    seed: int = Field(0, ge=0, description="decides everything random in the run")
+    t_max: int = Field(2_050_000, ge=0, description="environment steps to train for")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks live; auto takes CUDA when there is any"
+    )
+    torch_threads: int = Field(
+        1, ge=1, description="threads torch may use; one is fastest for networks this small"
+    )
+    batch_size: int = Field(32, ge=1, description="episodes per gradient update")
+    env_steps_per_update: float = Field(
+        32.0,
+        gt=0,
+        description="environment steps per gradient update, whatever the runner or number of envs",
+    )
+    test_interval: int = Field(10_000, ge=1, description="environment steps between tests")
+    test_nepisode: int = Field(32, ge=1, description="greedy episodes per test")
+    log_interval: int = Field(10_000, ge=1, description="environment steps between reports")
+    save_model: bool = Field(True, description="write checkpoints")
+    save_model_interval: int = Field(
+        100_000, ge=1, description="environment steps between checkpoints"
+    )
+    save_buffer: bool = Field(
+        True, description="keep the replay in checkpoints; without it a resumed run refills it"
+    )
+    checkpoint_path: str = Field(
+        "", description="checkpoint folder to continue from, as a new run"
+    )
+    resume: str = Field("", description="run id or run folder to continue as the same run")
+    local_results_path: str = Field("results", description="folder that holds runs and the database")
+    mongo_url: str | None = Field(
+        None, description="MongoDB address; a password belongs in PHALANX_MONGO_URL"
+    )
+    mongo_db: str = Field("phalanx", min_length=1, description="database name in MongoDB")
+    plugins: list[str] = Field(
+        [], description="modules or Python files that register further parts"
+    )

@@ -1,0 +1,140 @@
+"""A batch of episodes: what runners, files and world models produce, and what learners read.
+
+Axes: B episodes, T steps, N agents, O observation, S state, A actions. Fields seen *before* an action have
+T + 1 entries (the last one is what the final action led to), fields that belong to an action have T.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..envs.protocol import EnvSpec
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one field of an episode is stored.
+
+    Attributes:
+        shape: axes after time.
+        dtype: compact type it is kept in.
+        learner_dtype: type the learner gets.
+        final: whether there is an entry after the last action (T + 1 in all).
+    """
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    learner_dtype: torch.dtype
+    final: bool
+
+    def steps(self, episode_limit: int) -> int:
+        """Entries along time for an episode of ``episode_limit`` actions."""
+        return episode_limit + self.final
+
+
+def episode_fields(
+    spec: EnvSpec,
+    *,
+    float_dtype: type[np.floating] = np.float32,
+    optional: frozenset[str] = frozenset(),
+) -> dict[str, Field]:
+    """The fields of an episode of ``spec``, in storage order.
+
+    Args:
+        float_dtype: what observations and states are kept in.
+        optional: fields stored only when a part reads them (``visibility``).
+    """
+    n, a = spec.n_agents, spec.n_actions
+    action = np.uint8 if a <= 256 else np.int16
+    fields = {
+        "obs": Field((n, spec.obs_dim), float_dtype, torch.float32, True),
+        "state": Field((spec.state_dim,), float_dtype, torch.float32, True),
+        "avail_actions": Field((n, a), np.bool_, torch.bool, True),
+        "actions": Field((n,), action, torch.int64, False),
+        "reward": Field((), np.float32, torch.float32, False),
+        "terminated": Field((), np.bool_, torch.bool, False),
+        "truncated": Field((), np.bool_, torch.bool, False),
+    }
+    if spec.has_alive:
+        fields["alive"] = Field((n,), np.bool_, torch.bool, True)
+    if spec.has_visibility and "visibility" in optional:
+        fields["visibility"] = Field((n, n), np.bool_, torch.bool, True)
+    return fields
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Whole episodes, padded to the longest one in the batch.
+
+    ``terminated`` (no value beyond) and ``truncated`` (only the clock stopped) are kept apart; an episode
+    ends at its last filled step. Padding is zeros.
+    """
+
+    spec: EnvSpec
+    obs: Tensor  # (B, T+1, N, O) float32
+    state: Tensor  # (B, T+1, S) float32
+    avail_actions: Tensor  # (B, T+1, N, A) bool
+    actions: Tensor  # (B, T, N) int64
+    reward: Tensor  # (B, T) float32
+    terminated: Tensor  # (B, T) bool
+    truncated: Tensor  # (B, T) bool
+    lengths: Tensor  # (B,) int64 on the CPU, steps of each episode
+    alive: Tensor | None = None  # (B, T+1, N) bool
+    visibility: Tensor | None = None  # (B, T+1, N, N) bool
+
+    def __post_init__(self) -> None:
+        B, T = self.reward.shape
+        N, A = self.spec.n_agents, self.spec.n_actions
+        expected = {
+            "obs": (B, T + 1, N, self.spec.obs_dim),
+            "state": (B, T + 1, self.spec.state_dim),
+            "avail_actions": (B, T + 1, N, A),
+            "actions": (B, T, N),
+            "terminated": (B, T),
+            "truncated": (B, T),
+            "lengths": (B,),
+            "alive": (B, T + 1, N),
+            "visibility": (B, T + 1, N, N),
+        }
+        for name, shape in expected.items():
+            tensor = getattr(self, name)
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise ValueError(f"batch field {name} has shape {tuple(tensor.shape)}, not {shape}")
+
+    @property
+    def batch_size(self) -> int:
+        """B, episodes."""
+        return int(self.reward.shape[0])
+
+    @property
+    def max_t(self) -> int:
+        """T, steps of the longest episode."""
+        return int(self.reward.shape[1])
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """(B, T) bool: true where a step was really taken."""
+        steps = torch.arange(self.max_t, device=self.reward.device)
+        return steps < self.lengths.to(self.reward.device)[:, None]
+
+    @cached_property
+    def last_actions(self) -> Tensor:
+        """(B, T+1, N) int64: action taken before each entry, plus one; 0 where there was none."""
+        taken = (self.actions + 1) * self.filled[:, :, None]
+        return torch.cat([torch.zeros_like(taken[:, :1]), taken], dim=1)
+
+    def to(self, device: torch.device | str) -> EpisodeBatch:
+        """The same batch on ``device`` (``lengths`` stay on the CPU, where packing needs them)."""
+        if self.reward.device == torch.device(device):
+            return self
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in (*episode_fields(self.spec, optional=frozenset({"visibility"})),)
+            if getattr(self, name) is not None
+        }
+        return replace(self, **moved)

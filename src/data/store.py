@@ -1,0 +1,120 @@
+"""Preallocated room for whole episodes, in compact types."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..envs.protocol import EnvSpec, Timestep
+from .batch import EpisodeBatch, episode_fields
+
+
+class EpisodeStore:
+    """Rows of one episode each. The pages of a row are taken from the system when first written.
+
+    Args:
+        capacity: number of rows.
+        spec: the environment's description.
+        float_dtype: type observations and states are kept in; float16 halves the memory.
+        optional: fields kept only on request (see :func:`episode_fields`).
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        spec: EnvSpec,
+        *,
+        float_dtype: type[np.floating] = np.float32,
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
+        self.capacity, self.spec = capacity, spec
+        self.fields = episode_fields(spec, float_dtype=float_dtype, optional=optional)
+        # np.zeros maps the pages without touching them: short episodes never cost their full length.
+        self.arrays: dict[str, NDArray[np.generic]] = {
+            name: np.zeros((capacity, f.steps(spec.episode_limit), *f.shape), f.dtype)
+            for name, f in self.fields.items()
+        }
+        self.lengths = np.zeros(capacity, np.int64)
+
+    @staticmethod
+    def episode_bytes(
+        spec: EnvSpec,
+        *,
+        float_dtype: type[np.floating] = np.float32,
+        optional: frozenset[str] = frozenset(),
+    ) -> int:
+        """Bytes of one row when the episode lasts to the limit."""
+        fields = episode_fields(spec, float_dtype=float_dtype, optional=optional)
+        return sum(
+            int(np.prod((f.steps(spec.episode_limit), *f.shape))) * np.dtype(f.dtype).itemsize
+            for f in fields.values()
+        )
+
+    def write_seen(self, rows: NDArray[np.int64], t: NDArray[np.int64], seen: Timestep) -> None:
+        """File what was seen at step ``t`` (R,) of ``rows`` (R,), taken from the same rows of ``seen``."""
+        for name, field in self.fields.items():
+            if field.final:
+                self.arrays[name][rows, t] = getattr(seen, name)[rows]
+
+    def write_taken(
+        self,
+        rows: NDArray[np.int64],
+        t: NDArray[np.int64],
+        actions: NDArray[np.int64],
+        after: Timestep,
+    ) -> None:
+        """File the ``actions`` (B, N) taken at step ``t`` of ``rows`` and what they earned."""
+        self.arrays["actions"][rows, t] = actions[rows]
+        for name in ("reward", "terminated", "truncated"):
+            self.arrays[name][rows, t] = getattr(after, name)[rows]
+        self.lengths[rows] = t + 1
+
+    def copy_rows(
+        self, source: EpisodeStore, from_rows: NDArray[np.int64], to_rows: NDArray[np.int64]
+    ) -> None:
+        """Copy whole episodes from another store, converting types."""
+        for src, dst in zip(from_rows.tolist(), to_rows.tolist(), strict=True):
+            length = int(source.lengths[src])
+            for name, field in self.fields.items():
+                steps = field.steps(length)
+                self.arrays[name][dst, :steps] = source.arrays[name][src, :steps]
+            self.lengths[dst] = length
+
+    def batch(self, rows: NDArray[np.int64]) -> EpisodeBatch:
+        """The episodes in ``rows`` as a learner reads them, padded to the longest of them.
+
+        What an older, longer episode left behind the end of a row comes back as zeros.
+        """
+        lengths = self.lengths[rows]
+        longest = int(lengths.max())
+        tensors = {}
+        for name, field in self.fields.items():
+            steps = field.steps(longest)
+            chosen = torch.from_numpy(self.arrays[name][rows, :steps]).to(field.learner_dtype)
+            ends = torch.from_numpy(lengths + field.final)
+            padding = torch.arange(steps) >= ends[:, None]
+            if bool(padding.any()):
+                chosen[padding] = 0
+            tensors[name] = chosen
+        return EpisodeBatch(spec=self.spec, lengths=torch.from_numpy(lengths), **tensors)
+
+    def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""
+        packed: dict[str, torch.Tensor] = {"lengths": torch.from_numpy(self.lengths[rows].copy())}
+        for name, field in self.fields.items():
+            parts = [self.arrays[name][r, : field.steps(int(self.lengths[r]))] for r in rows.tolist()]
+            empty = np.zeros((0, *field.shape), field.dtype)
+            packed[name] = torch.from_numpy(np.concatenate([empty, *parts]))
+        return packed
+
+    def unpack(self, rows: NDArray[np.int64], packed: dict[str, torch.Tensor]) -> None:
+        """Undo :meth:`pack` into ``rows``."""
+        lengths = packed["lengths"].numpy()
+        self.lengths[rows] = lengths
+        for name, field in self.fields.items():
+            values, start = packed[name].numpy(), 0
+            for r, length in zip(rows.tolist(), lengths.tolist(), strict=True):
+                steps = field.steps(length)
+                self.arrays[name][r, :steps] = values[start : start + steps]
+                start += steps

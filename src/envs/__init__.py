@@ -1,0 +1,1 @@
+"""Environments: the batched protocol, adapters to other libraries, and the battle engine."""

@@ -1,0 +1,126 @@
+"""What every environment offers: a frozen description and a batched step.
+
+Environments are batched: one environment object steps B battles (or games) at once, a single one is
+B = 1. Everything built later is built from :class:`EnvSpec`; nothing downstream asks the environment
+again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..registry import PartConfig
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Actions are the integers ``0 .. n-1``, some of them unavailable at times."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """Actions are real vectors with these bounds per dimension."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Facts about an environment that do not change while it runs.
+
+    Attributes:
+        n_agents: N, agents in the team (padded to the largest number that can occur).
+        obs_dim: O, length of one agent's observation.
+        state_dim: S, length of the global state used in training.
+        action: the action space of each agent.
+        episode_limit: T, the most steps an episode can last.
+        agent_groups: type of each agent (length N) where agents differ, else None.
+        has_alive: whether the environment tells which agents are alive.
+        has_visibility: whether it tells which agents see each other.
+    """
+
+    n_agents: int
+    obs_dim: int
+    state_dim: int
+    action: Discrete | Box
+    episode_limit: int
+    agent_groups: tuple[int, ...] | None = None
+    has_alive: bool = False
+    has_visibility: bool = False
+
+    @property
+    def n_actions(self) -> int:
+        """A, number of discrete actions.
+
+        Raises:
+            TypeError: the action space is continuous.
+        """
+        if not isinstance(self.action, Discrete):
+            raise TypeError(f"a continuous action space ({self.action}) has no n_actions")
+        return self.action.n
+
+
+class Timestep(NamedTuple):
+    """What is seen after a reset or a step. Arrays are views, valid until the next call.
+
+    ``terminated`` means the task itself is over (no value beyond it), ``truncated`` that only the
+    clock stopped it. Both may be true: the clock ended it and the environment counts that as the end
+    (StarCraft II does). Learners bootstrap unless ``terminated``.
+    """
+
+    obs: NDArray[np.float32]  # (B, N, O)
+    state: NDArray[np.float32]  # (B, S)
+    avail_actions: NDArray[np.uint8]  # (B, N, A), 1 where the action may be taken
+    reward: NDArray[np.float32]  # (B,), shared by the team
+    terminated: NDArray[np.bool_]  # (B,)
+    truncated: NDArray[np.bool_]  # (B,)
+    alive: NDArray[np.bool_] | None  # (B, N), where spec.has_alive
+    visibility: NDArray[np.bool_] | None  # (B, N, N), where spec.has_visibility
+    info: dict[str, NDArray[Any]]  # (B,) each; numbers logged at the end of an episode
+
+
+class Env(Protocol):
+    """A batch of B independent copies of one task.
+
+    Episodes end when ``terminated | truncated``. A finished copy keeps its last timestep and ignores
+    its actions until ``reset`` is called with its bit set, so the last observation is never lost.
+
+    Built as ``EnvClass(config, num_envs=B, seed=seed)``. Two copies with the same seed, index,
+    episode number and actions behave alike, whatever B is.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+
+    Config: type[PartConfig]
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
+        """Start a new episode in the copies where ``mask`` (B,) is true, default all."""
+        ...
+
+    def step(self, actions: NDArray[np.int64]) -> Timestep:
+        """Advance all unfinished copies by one step with ``actions`` (B, N)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Facts worth recording with the run (engine and version used, map, ...)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue bit for bit: arrays, numbers, strings and lists of them."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`; the next step continues where it was taken."""
+        ...
+
+    def close(self) -> None:
+        """Free processes and games. Safe to call twice."""
+        ...
