@@ -192,6 +192,10 @@ class Assembler:
         self._chosen, self._configs, self._given = chosen, configs, dict(given)
         self._building: list[str] = []
 
+    def give(self, **given: Any) -> None:
+        """Add or replace what parts built from now on may ask for."""
+        self._given |= given
+
     def build(self, kind: str) -> Any:
         """The part chosen for ``kind``; built on the first call, with all it needs.
 

@@ -1,0 +1,25 @@
+# `make run` and `make test` set up .venv when it is missing or out of date, and need nothing else.
+SHELL := /bin/bash
+PYTHON_IN_VENV := .venv/bin/python
+RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=40000 test_interval=20000 log_interval=4000 save_model_interval=20000
+
+.PHONY: run test lint unit setup clean
+
+run: setup ## train VDFD on MMM2 for a few minutes
+	@$(PYTHON_IN_VENV) src/main.py $(RUN_ARGS)
+
+test: setup lint unit ## everything CI runs
+
+lint: setup
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m ruff format --check .
+	@$(PYTHON_IN_VENV) -m mypy src
+
+unit: setup
+	@$(PYTHON_IN_VENV) -m pytest tests
+
+setup:
+	@bash .ci/setup
+
+clean: ## remove the environment and build products, keep results/
+	rm -rf .venv build dist *.egg-info src/*.egg-info

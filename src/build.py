@@ -1,0 +1,89 @@
+"""From a composed config to living parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .config import Composed
+from .envs.protocol import Env, EnvSpec
+from .errors import ConfigError
+from .registry import ENVS, Assembler
+from .seeding import named_seed
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one run. The learner holds what it asked for (policy, mixer, world model ...)."""
+
+    env: Env
+    spec: EnvSpec
+    policy: Any
+    learner: Any
+    buffer: Any
+    runner: Any
+    device: torch.device
+
+
+def choose_device(wanted: str) -> torch.device:
+    """``auto`` is CUDA where there is any.
+
+    Raises:
+        ConfigError: CUDA is wanted and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ConfigError(
+            "device=cuda, but torch sees no CUDA device here. Use device=auto or device=cpu, "
+            "or install a torch build with CUDA."
+        )
+    return torch.device("cuda" if wanted != "cpu" and available else "cpu")
+
+
+def make_env(composed: Composed, num_envs: int, purpose: str) -> Env:
+    """A batch of the chosen environment; ``purpose`` (``env``, ``test_env``) sets its own seed."""
+    part = ENVS.get(composed.chosen["env"])
+    seed = named_seed(composed.run.seed, purpose)
+    env: Env = part(composed.parts["env"], num_envs=num_envs, seed=seed)
+    return env
+
+
+def build_policy(composed: Composed, spec: EnvSpec, device: torch.device) -> Any:
+    """The policy alone: all that acting and testing need."""
+    assembler = Assembler(
+        composed.chosen, composed.parts, spec=spec, seed=composed.run.seed, device=device
+    )
+    return assembler.build("policy").to(device)
+
+
+def build(composed: Composed, env: Env) -> Parts:
+    """Build all parts around an environment, the same way for the same seed."""
+    torch.manual_seed(named_seed(composed.run.seed, "init"))
+    device = choose_device(composed.run.device)
+    # What the world model asks for decides which optional fields are kept, so it is built first.
+    assembler = Assembler(
+        composed.chosen,
+        composed.parts,
+        env=env,
+        spec=env.spec,
+        seed=composed.run.seed,
+        device=device,
+        optional_fields=frozenset(),
+    )
+    learner = assembler.build("learner")
+    if "world_model" in composed.chosen:
+        world_model = assembler.build("world_model")
+        assembler.give(optional_fields=getattr(world_model, "optional_fields", frozenset()))
+    policy = assembler.build("policy")
+    policy.to(device)
+    return Parts(
+        env=env,
+        spec=env.spec,
+        policy=policy,
+        learner=learner,
+        buffer=assembler.build("buffer"),
+        runner=assembler.build("runner"),
+        device=device,
+    )

@@ -1,0 +1,175 @@
+"""Words of the command line: which command, which config, what goes on to Sacred."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import __version__
+from .errors import ConfigError, PhalanxError, did_you_mean
+
+USAGE = """\
+Phalanx {version}: cooperative multi-agent reinforcement learning from registered parts.
+
+  phalanx --config=ALG [--env-config=ENV] [SACRED OPTIONS] [with KEY=VALUE ...]    train
+  phalanx print_config --config=ALG [--env-config=ENV] [with KEY=VALUE ...]       every value and its origin
+  phalanx list [KIND [PART]]                                                      parts there are, their keys
+  phalanx evaluate CHECKPOINT [--out FILE.csv] [with KEY=VALUE ...]               test episodes, one row each
+  phalanx with resume=RUN [KEY=VALUE ...]                                         continue a killed run
+  phalanx runs | plot | db | sync                                                 look at runs (each has --help)
+
+`python src/main.py` is the same as `phalanx`. Examples:
+
+  phalanx --config=vdfd --env-config=sc2 with map_name=MMM2
+  phalanx --config=qmix --env-config=matrix with mixer=vdn seed=3 t_max=5000
+  phalanx list mixer qmix
+
+ALG and ENV are names of shipped configs or paths of YAML files. Sacred's options work as they are, e.g.
+-m HOST:PORT:DB (record there), -F DIR (files too), -c COMMENT, -u (unobserved), -l LEVEL, -d (debug).
+"""
+
+OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "help")
+TRACKING_COMMANDS = ("runs", "plot", "db", "sync")
+
+
+@dataclass
+class Words:
+    """A command line taken apart.
+
+    Attributes:
+        command: one of OWN_COMMANDS or TRACKING_COMMANDS.
+        arguments: what follows the command, up to ``with``.
+        config: ``--config``.
+        env_config: ``--env-config``.
+        updates: ``KEY=VALUE`` words after ``with``.
+        sacred: options that are Sacred's.
+    """
+
+    command: str = "train"
+    arguments: list[str] = field(default_factory=list)
+    config: str | None = None
+    env_config: str | None = None
+    updates: list[str] = field(default_factory=list)
+    sacred: list[str] = field(default_factory=list)
+
+
+def parse(argv: Sequence[str]) -> Words:
+    """Take the words of a command line apart.
+
+    Raises:
+        ConfigError: an unknown command or an option without its value.
+    """
+    words = Words()
+    rest = list(argv)
+    if "with" in rest:
+        at = rest.index("with")
+        rest, words.updates = rest[:at], rest[at + 1 :]
+    if rest and rest[0] in (*OWN_COMMANDS, *TRACKING_COMMANDS):
+        words.command = rest.pop(0)
+    if words.command in TRACKING_COMMANDS:
+        words.arguments = rest
+        return words
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("--config", "--env-config"):
+            if not equals:
+                if not rest:
+                    raise ConfigError(f"{name} needs a value: {name}=NAME")
+                value = rest.pop(0)
+            setattr(words, name[2:].replace("-", "_"), value)
+        elif word in ("-h", "--help"):
+            words.command = "help"
+        elif words.command == "train":
+            words.sacred.append(word)
+        else:
+            words.arguments.append(word)
+    return words
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns its exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("phalanx").setLevel(logging.INFO)
+    try:
+        words = parse(argv)
+        return _COMMANDS[words.command](words)
+    except PhalanxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _train(words: Words) -> int:
+    from .session import train
+
+    _refuse_stray_words(words.sacred)
+    return train(words.config, words.env_config, words.updates, words.sacred)
+
+
+def _refuse_stray_words(options: Sequence[str]) -> None:
+    """A first word that is no option is a mistyped command; Sacred's message would not say so."""
+    if options and not options[0].startswith("-"):
+        known = (*OWN_COMMANDS, *TRACKING_COMMANDS)
+        raise ConfigError(
+            f"unknown command {options[0]!r}.{did_you_mean(options[0], known)} "
+            f"Commands: {', '.join(known)}."
+        )
+
+
+def _print_config(words: Words) -> int:
+    from .config import compose
+    from .listing import print_composed
+
+    print_composed(compose(words.config, words.env_config, words.updates))
+    return 0
+
+
+def _list(words: Words) -> int:
+    from .listing import print_list
+
+    print_list(words.arguments)
+    return 0
+
+
+def _evaluate(words: Words) -> int:
+    from .session import evaluate
+
+    parser = argparse.ArgumentParser(
+        prog="phalanx evaluate",
+        description="Play a checkpoint greedily; writes one CSV row per episode.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="run id, run folder or checkpoint folder")
+    parser.add_argument("--out", type=Path, help="CSV file (default: evaluation.csv in the run)")
+    arguments = parser.parse_args(words.arguments)
+    return evaluate(arguments.checkpoint, arguments.out, words.updates)
+
+
+def _track(words: Words) -> int:
+    from .tracking.cli import add_subcommands
+
+    parser = argparse.ArgumentParser(prog="phalanx")
+    add_subcommands(parser.add_subparsers(required=True, metavar="COMMAND"))
+    arguments = parser.parse_args([words.command, *words.arguments])
+    return int(arguments.func(arguments) or 0)
+
+
+def _help(words: Words) -> int:
+    print(USAGE.format(version=__version__))
+    return 0
+
+
+_COMMANDS = {
+    "train": _train,
+    "print_config": _print_config,
+    "list": _list,
+    "evaluate": _evaluate,
+    "help": _help,
+    **dict.fromkeys(TRACKING_COMMANDS, _track),
+}

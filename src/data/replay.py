@@ -1,0 +1,100 @@
+"""Replay of whole episodes, as PyMARL keeps them, in less than half the memory."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ..envs.protocol import EnvSpec
+from ..errors import BufferMemoryError
+from ..registry import BUFFERS, PartConfig
+from ..seeding import named_generator
+from .batch import EpisodeBatch
+from .memory import free_memory, gib
+from .store import EpisodeStore
+
+log = logging.getLogger("phalanx.data")
+
+
+@BUFFERS.register("episode_replay")
+class EpisodeReplay:
+    """Ring of the latest episodes, sampled uniformly without replacement."""
+
+    class Config(PartConfig):
+        buffer_size: int = Field(5000, ge=1, description="episodes kept")
+        obs_dtype: Literal["float16", "float32"] = Field(
+            "float16", description="type observations and states are kept in"
+        )
+
+    def __init__(
+        self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]
+    ) -> None:
+        self._float = np.float16 if config.obs_dtype == "float16" else np.float32
+        per_episode = EpisodeStore.episode_bytes(
+            spec, float_dtype=self._float, optional=optional_fields
+        )
+        self.nbytes = per_episode * config.buffer_size
+        _refuse_if_too_large(config.buffer_size, per_episode)
+        log.info(
+            "replay: %d episodes of up to %d steps, at most %s",
+            config.buffer_size,
+            spec.episode_limit,
+            gib(self.nbytes),
+        )
+        self._store = EpisodeStore(
+            config.buffer_size, spec, float_dtype=self._float, optional=optional_fields
+        )
+        self._generator = named_generator(seed, "replay")
+        self._next = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
+        """Copy finished episodes out of a runner's store; the oldest make room."""
+        slots = (self._next + np.arange(len(rows))) % self._store.capacity
+        self._store.copy_rows(source, rows, slots)
+        self._next = int((self._next + len(rows)) % self._store.capacity)
+        self._count = min(self._count + len(rows), self._store.capacity)
+
+    def can_sample(self, batch_size: int) -> bool:
+        """Whether there are ``batch_size`` different episodes."""
+        return self._count >= batch_size
+
+    def sample(self, batch_size: int) -> EpisodeBatch:
+        """``batch_size`` different episodes, each equally likely, padded to the longest of them."""
+        rows = torch.randperm(self._count, generator=self._generator)[:batch_size]
+        return self._store.batch(rows.numpy())
+
+    def state_dict(self, contents: bool = True) -> dict[str, Any]:
+        """Position and generator, and the episodes themselves unless ``contents`` is false."""
+        state: dict[str, Any] = {"generator": self._generator.get_state()}
+        if contents:
+            state["next"], state["count"] = self._next, self._count
+            state["episodes"] = self._store.pack(np.arange(self._count))
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`; a checkpoint without episodes leaves the replay empty."""
+        self._generator.set_state(state["generator"])
+        if "episodes" in state:
+            self._next, self._count = state["next"], state["count"]
+            self._store.unpack(np.arange(self._count), state["episodes"])
+
+
+def _refuse_if_too_large(episodes: int, per_episode: int) -> None:
+    """Raise before the system kills the process half-way through training."""
+    free = free_memory()
+    if free is None or episodes * per_episode <= free:
+        return
+    fits = int(free // per_episode)
+    raise BufferMemoryError(
+        f"a replay of buffer_size={episodes} episodes needs {gib(episodes * per_episode)}, but only "
+        f"{gib(free)} of memory are free. The largest that fits is buffer_size={fits}."
+    )

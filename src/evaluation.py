@@ -1,0 +1,110 @@
+"""Greedy test episodes, during training and on a finished checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .build import build_policy, choose_device, make_env
+from .checkpoint import find_checkpoint, load_checkpoint, read_meta
+from .config import Composed
+from .modules.policies.base import Policy
+from .runners.rollout import EpisodeStats, Rollout, play_episodes
+from .seeding import named_generator
+
+
+class Tester:
+    """Plays greedy episodes in environments of its own, so tests never disturb training.
+
+    Args:
+        composed: the run.
+        policy: what is tested, on ``device``.
+        num_envs: copies played together; they are made at the first test.
+    """
+
+    def __init__(
+        self, composed: Composed, policy: Policy, device: torch.device, num_envs: int
+    ) -> None:
+        self._composed, self._policy, self._device = composed, policy, device
+        self._num_envs = num_envs
+        self._rollout: Rollout | None = None
+
+    def play(self, n_episodes: int, t_env: int) -> EpisodeStats:
+        """``n_episodes`` whole episodes: each copy plays its share, so short ones are not favoured."""
+        rollout = self._ensure_rollout()
+        rollout.stats.clear()
+        while (missing := n_episodes - len(rollout.stats.rows)) > 0:
+            play_episodes(rollout, np.arange(self._num_envs) < missing, t_env, test_mode=True)
+        return rollout.stats
+
+    def _ensure_rollout(self) -> Rollout:
+        if self._rollout is None:
+            env = make_env(self._composed, self._num_envs, "test_env")
+            generator = named_generator(self._composed.run.seed, "test_act", self._device)
+            self._rollout = Rollout(env, self._policy, generator, self._device)
+        return self._rollout
+
+    def close(self) -> None:
+        """Free the environments."""
+        if self._rollout is not None:
+            self._rollout.env.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The test environments' place in their sequence of episodes."""
+        return {"rollout": None if self._rollout is None else self._rollout.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+        if state["rollout"] is not None:
+            self._ensure_rollout().load_state_dict(state["rollout"])
+
+
+def score(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """How good a test was: battles won where there are battles, then return."""
+    return metrics.get("battle_won_mean", 0.0), metrics["return_mean"]
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, composed: Composed, n_episodes: int, out: Path
+) -> dict[str, float]:
+    """Play a checkpoint greedily and write one CSV row per episode.
+
+    Args:
+        checkpoint: checkpoint folder, or the folder of a run.
+        composed: the config stored with it, see :func:`stored_config`.
+        n_episodes: episodes to play.
+        out: CSV file, replaced.
+
+    Returns:
+        Means over the episodes.
+    """
+    state = load_checkpoint(find_checkpoint(checkpoint))
+    num_envs = min(n_episodes, getattr(composed.parts["runner"], "batch_size_run", 1))
+    torch.set_num_threads(composed.run.torch_threads)
+    device = choose_device(composed.run.device)
+    env = make_env(composed, num_envs, "spec")
+    policy = build_policy(composed, env.spec, device)
+    env.close()
+    policy.load_state_dict(state["policy"])
+    tester = Tester(composed, policy, device, num_envs)
+    try:
+        stats = tester.play(n_episodes, int(state["counters"]["t_env"]))
+    finally:
+        tester.close()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["episode", *stats.rows[0]])
+        writer.writeheader()
+        writer.writerows({"episode": i, **row} for i, row in enumerate(stats.rows))
+    return stats.means()
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """The nested config of the run a checkpoint belongs to."""
+    config: dict[str, Any] = read_meta(find_checkpoint(path))["config"]
+    return config

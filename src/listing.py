@@ -1,0 +1,100 @@
+"""Tables of parts, keys and composed values for ``list`` and ``print_config``."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from .config import Composed
+from .errors import ConfigError, did_you_mean
+from .plugins import broken_plugins, load_plugins
+from .registry import REGISTRIES, needs
+
+
+def print_composed(composed: Composed) -> None:
+    """Every value of a run with its origin and description."""
+    table = _table("key", "value", "origin", "description")
+    for key, (value, origin, description) in composed.full_keys().items():
+        table.add_row(key, repr(value), origin, description)
+    console = Console(soft_wrap=False)
+    console.print(table)
+    for note in composed.notes:
+        console.print(note, style="dim", markup=False, highlight=False)
+
+
+def print_list(arguments: Sequence[str]) -> None:
+    """All kinds and their parts, the parts of one kind, or one part's keys.
+
+    Raises:
+        ConfigError: there is no such kind.
+        RegistryError: there is no such part.
+    """
+    load_plugins([])
+    if len(arguments) > 2:
+        raise ConfigError("`list` takes a kind and a part at most, e.g. `list mixer qmix`")
+    if arguments and arguments[0] not in REGISTRIES:
+        raise ConfigError(
+            f"unknown kind {arguments[0]!r}.{did_you_mean(arguments[0], REGISTRIES)} "
+            f"Kinds: {', '.join(REGISTRIES)}."
+        )
+    if len(arguments) == 2:
+        _print_part(*arguments)
+        return
+    table = _table("kind", "part", "what it is")
+    for kind in arguments or REGISTRIES:
+        registry = REGISTRIES[kind]
+        table.add_row(f"[bold]{kind}", "", f"[dim]{registry.doc}")
+        for name, part in registry.items():
+            table.add_row("", name, _first_line(part))
+        table.add_section()
+    Console().print(table)
+    for name, why in broken_plugins().items():
+        Console().print(f"plugin {name} is left out: {why}", markup=False)
+
+
+def _print_part(kind: str, name: str) -> None:
+    part = REGISTRIES[kind].get(name)
+    console = Console()
+    console.print(f"[bold]{kind} {name}[/bold]: {inspect.getdoc(part)}\n", highlight=False)
+    if asks := needs(part):
+        console.print(f"Works with the chosen: {', '.join(asks)}\n", highlight=False)
+    table = _table("key", "type", "default", "description")
+    for key, info in part.Config.model_fields.items():
+        default = "(required)" if info.is_required() else repr(info.get_default())
+        table.add_row(f"{kind}_args.{key}", _type(info), default, info.description or "")
+    console.print(table if table.row_count else "It has no keys.")
+
+
+def _type(info: FieldInfo) -> str:
+    """A field's type and limits, as a user would say them."""
+    limits = [str(m) for m in info.metadata if not isinstance(m, type)]
+    return " ".join([_type_name(info.annotation), *limits])
+
+
+def _type_name(annotation: Any) -> str:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " | ".join(str(a) for a in inner)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_name(a) for a in inner)
+    if annotation is type(None):
+        return "null"
+    return getattr(annotation, "__name__", str(annotation)) if not inner else str(annotation)
+
+
+def _first_line(part: type[Any]) -> str:
+    return (inspect.getdoc(part) or "").splitlines()[0]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

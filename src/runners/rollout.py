@@ -1,0 +1,168 @@
+"""A policy playing in a batch of environments, one step at a time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..data.store import EpisodeStore
+from ..envs.protocol import Env, Timestep
+from ..modules.policies.base import Policy
+
+
+class EpisodeStats:
+    """Sums over finished episodes, reported under PyMARL's names."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, row: dict[str, float]) -> None:
+        """One finished episode."""
+        self.rows.append(row)
+
+    def means(self) -> dict[str, float]:
+        """``return_mean, return_std, ep_length_mean, <info>_mean`` of what was added."""
+        if not self.rows:
+            return {}
+        columns = {key: np.array([row[key] for row in self.rows]) for key in self.rows[0]}
+        means = {f"{key}_mean": float(values.mean()) for key, values in columns.items()}
+        means["return_std"] = float(columns["return"].std())
+        return means
+
+    def clear(self) -> None:
+        """Start over."""
+        self.rows = []
+
+
+class Rollout:
+    """B open episodes: acts in them, files what happens, says which ones finished.
+
+    Args:
+        env: the batch of environments; its copies are this object's alone.
+        policy: chooses actions.
+        generator: draws the exploration noise.
+        device: where the policy lives.
+        optional_fields: batch fields kept only on request.
+    """
+
+    def __init__(
+        self,
+        env: Env,
+        policy: Policy,
+        generator: torch.Generator,
+        device: torch.device,
+        optional_fields: frozenset[str] = frozenset(),
+    ) -> None:
+        self.env, self.policy, self.device = env, policy, device
+        B = env.num_envs
+        self.store = EpisodeStore(B, env.spec, optional=optional_fields)
+        self.stats = EpisodeStats()
+        self.seconds = {"env": 0.0, "act": 0.0}
+        self.broken_episodes = 0
+        self._generator = generator
+        self._carry = policy.init_carry(B, device)
+        self._t = np.zeros(B, np.int64)
+        self._return = np.zeros(B, np.float64)
+        self._seen: Timestep | None = None
+
+    def restart(self, mask: NDArray[np.bool_]) -> None:
+        """Begin a new episode in the copies where ``mask`` (B,) is true."""
+        start = time.perf_counter()
+        self._seen = self.env.reset(mask)
+        rows = np.flatnonzero(mask)
+        self._t[rows] = 0
+        self._return[rows] = 0
+        self.store.lengths[rows] = 0
+        at = torch.from_numpy(rows).to(self.device)
+        for tensor in self._carry.values():
+            tensor[at] = 0
+        self.store.write_seen(rows, self._t[rows], self._seen)
+        self.seconds["env"] += time.perf_counter() - start
+
+    def step(
+        self, active: NDArray[np.bool_], t_env: int, test_mode: bool
+    ) -> NDArray[np.bool_]:
+        """One step in the copies where ``active`` (B,) is true.
+
+        Returns:
+            (B,) bool: active copies whose episode ended with this step. Their rows in :attr:`store` are
+            complete; those of broken episodes have length 0.
+        """
+        assert self._seen is not None, "restart() comes first"
+        start = time.perf_counter()
+        seen = self._seen
+        actions, self._carry = self.policy.act(
+            torch.from_numpy(seen.obs).to(self.device),
+            torch.from_numpy(seen.avail_actions).to(self.device, torch.bool),
+            self._carry,
+            t_env,
+            test_mode,
+            self._generator,
+        )
+        taken = actions.cpu().numpy()
+        acted = time.perf_counter()
+        self._seen = after = self.env.step(taken)
+        rows = np.flatnonzero(active)
+        self.store.write_taken(rows, self._t[rows], taken, after)
+        self._t[rows] += 1
+        self._return[rows] += after.reward[rows]
+        self.store.write_seen(rows, self._t[rows], after)
+        done: NDArray[np.bool_] = active & (after.terminated | after.truncated)
+        if done.any():
+            self._finish(np.flatnonzero(done), after)
+        self.seconds["act"] += acted - start
+        self.seconds["env"] += time.perf_counter() - acted
+        return done
+
+    def _finish(self, rows: NDArray[np.int64], after: Timestep) -> None:
+        broken = after.info.get("broken")
+        for b in rows.tolist():
+            if broken is not None and broken[b]:
+                self.store.lengths[b] = 0
+                self.broken_episodes += 1
+                continue
+            row = {"return": float(self._return[b]), "ep_length": float(self._t[b])}
+            row |= {k: float(v[b]) for k, v in after.info.items() if k != "broken"}
+            self.stats.add(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Open episodes, carried state, environments and generator."""
+        return {
+            "env": self.env.state_dict(),
+            "carry": self._carry,
+            "t": self._t,
+            "return": self._return,
+            "generator": self._generator.get_state(),
+            "stats": self.stats.rows,
+            "broken_episodes": self.broken_episodes,
+            "seen": None if self._seen is None else self._seen._asdict(),
+            "open": self.store.pack(np.arange(self.env.num_envs)),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+        self.env.load_state_dict(state["env"])
+        self._carry = {k: v.to(self.device) for k, v in state["carry"].items()}
+        self._t, self._return = state["t"].copy(), state["return"].copy()
+        self._generator.set_state(state["generator"])
+        self.stats.rows = list(state["stats"])
+        self.broken_episodes = state["broken_episodes"]
+        self.store.unpack(np.arange(self.env.num_envs), state["open"])
+        self._seen = None if state["seen"] is None else Timestep(**state["seen"])
+
+
+
+def play_episodes(
+    rollout: Rollout, rows: NDArray[np.bool_], t_env: int, test_mode: bool
+) -> int:
+    """Play one whole episode in each copy of ``rows`` (B,); returns the environment steps taken."""
+    rollout.restart(rows)
+    active, steps = rows.copy(), 0
+    while active.any():
+        steps += int(active.sum())
+        active &= ~rollout.step(active, t_env, test_mode)
+    return steps

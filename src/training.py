@@ -1,0 +1,232 @@
+"""The loop: collect, learn, test, log, checkpoint. Every algorithm runs in it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from .build import Parts, build, make_env
+from .checkpoint import save_checkpoint
+from .config import Composed
+from .errors import CheckpointError
+from .evaluation import Tester, score
+
+log = logging.getLogger("phalanx.training")
+
+
+class Tracker(Protocol):
+    """Where numbers go and what the user sees while a run is on."""
+
+    def log_many(self, metrics: Mapping[str, float], t_env: int, prefix: str = "") -> None:
+        """Record scalars."""
+        ...
+
+    def update(self, t_env: int, n_updates: int) -> None:
+        """Move the progress display on."""
+        ...
+
+    def report(self, t_env: int, split: Mapping[str, float]) -> None:
+        """One line on how it goes; ``split`` is the share of time per activity."""
+        ...
+
+
+class Clock:
+    """Says when something that happens every ``interval`` environment steps is due."""
+
+    def __init__(self, interval: int, first: int) -> None:
+        self.interval, self.next = interval, first
+
+    def due(self, t_env: int) -> bool:
+        """True once per interval; late calls do not pile up."""
+        if t_env < self.next:
+            return False
+        self.next += self.interval * ((t_env - self.next) // self.interval + 1)
+        return True
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        composed: what to run.
+        tracker: takes metrics and shows progress.
+        folder: the run's folder; checkpoints go to ``folder/checkpoints``.
+    """
+
+    def __init__(self, composed: Composed, tracker: Tracker, folder: Path) -> None:
+        self.composed, self.tracker, self.folder = composed, tracker, folder
+        run = self.run_config = composed.run
+        torch.set_num_threads(run.torch_threads)
+        batch = getattr(composed.parts["runner"], "batch_size_run", 1)
+        self.parts: Parts = build(composed, make_env(composed, batch, "env"))
+        self.tester = Tester(
+            composed, self.parts.policy, self.parts.device, min(batch, run.test_nepisode)
+        )
+        self.t_env = 0
+        self.n_updates = 0
+        self.learning_since: int | None = None
+        self.best_score: tuple[float, float] | None = None
+        self.clocks = {
+            "test": Clock(run.test_interval, 0),
+            "log": Clock(run.log_interval, run.log_interval),
+            "save": Clock(run.save_model_interval, run.save_model_interval),
+        }
+        self._seconds = {"learn": 0.0, "test": 0.0, "log": 0.0}
+
+    def run(self) -> dict[str, float]:
+        """Train to ``t_max``; returns the last test's metrics."""
+        self._reported = time.perf_counter()
+        latest: dict[str, float] = {}
+        try:
+            while self.t_env < self.run_config.t_max:
+                if self.clocks["test"].due(self.t_env):
+                    latest = self._test()
+                self.t_env += self.parts.runner.collect(self.t_env)
+                self._learn()
+                if self.clocks["log"].due(self.t_env):
+                    self._log()
+                if self.run_config.save_model and self.clocks["save"].due(self.t_env):
+                    self.save()
+                self.tracker.update(self.t_env, self.n_updates)
+            latest = self._test()
+            self._log()
+            if self.run_config.save_model:
+                self.save()
+            return latest
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Free environments and their processes."""
+        self.parts.env.close()
+        self.tester.close()
+
+    def _learn(self) -> None:
+        """As many updates as the steps taken so far are worth."""
+        start = time.perf_counter()
+        run, buffer = self.run_config, self.parts.buffer
+        if self.learning_since is None and buffer.can_sample(run.batch_size):
+            self.learning_since = self.t_env
+        if self.learning_since is None:
+            return
+        due = math.floor((self.t_env - self.learning_since) / run.env_steps_per_update)
+        while self.n_updates < due:
+            batch = buffer.sample(run.batch_size).to(self.parts.device)
+            self.parts.learner.learn(batch, self.t_env)
+            self.n_updates += 1
+        self._seconds["learn"] += time.perf_counter() - start
+
+    def _test(self) -> dict[str, float]:
+        start = time.perf_counter()
+        rows = self.tester.play(self.run_config.test_nepisode, self.t_env)
+        metrics = rows.means()
+        self.tracker.log_many(metrics, self.t_env, prefix="test_")
+        if self.best_score is None or score(metrics) > self.best_score:
+            self.best_score = score(metrics)
+            if self.run_config.save_model and self.t_env > 0:
+                self._write("best", self._networks())
+        self._seconds["test"] += time.perf_counter() - start
+        return metrics
+
+    def _log(self) -> None:
+        start = time.perf_counter()
+        rollout = self.parts.runner.rollout
+        metrics = rollout.stats.means()
+        rollout.stats.clear()
+        metrics |= self.parts.learner.metrics()
+        metrics |= self.parts.policy.metrics(self.t_env)
+        metrics |= {"n_updates": float(self.n_updates), "episodes_in_buffer": len(self.parts.buffer)}
+        if rollout.broken_episodes:
+            metrics["env_restarts"] = rollout.broken_episodes
+        elapsed = time.perf_counter() - self._reported
+        self.tracker.log_many(metrics, self.t_env)
+        self._seconds["log"] += time.perf_counter() - start
+        self.tracker.report(self.t_env, self._split(elapsed))
+        self._reported = time.perf_counter()
+
+    def _split(self, elapsed: float) -> dict[str, float]:
+        """Share of the time since the last report spent on each activity."""
+        seconds = self.parts.runner.rollout.seconds | self._seconds
+        for clock in (self.parts.runner.rollout.seconds, self._seconds):
+            for name in clock:
+                clock[name] = 0.0
+        return {name: value / max(elapsed, 1e-9) for name, value in seconds.items()}
+
+    # --- checkpoints ---
+
+    def save(self) -> None:
+        """Write ``checkpoints/latest``: everything needed to continue bit for bit."""
+        start = time.perf_counter()
+        state = self._networks() | {
+            "learner": self.parts.learner.state_dict(),
+            "runner": self.parts.runner.state_dict(),
+            "tester": self.tester.state_dict(),
+            "replay": self.parts.buffer.state_dict(contents=self.run_config.save_buffer),
+            "torch_rng": torch.get_rng_state(),
+        }
+        self._write("latest", state)
+        self._seconds["log"] += time.perf_counter() - start
+
+    def _networks(self) -> dict[str, Any]:
+        return {
+            "policy": self.parts.policy.state_dict(),
+            "counters": {
+                "t_env": self.t_env,
+                "n_updates": self.n_updates,
+                "learning_since": self.learning_since,
+                "best_score": self.best_score,
+                "clocks": {name: clock.next for name, clock in self.clocks.items()},
+            },
+        }
+
+    def _write(self, name: str, state: Mapping[str, Any]) -> None:
+        """A checkpoint that cannot be written must not end the run it was to protect."""
+        folder = self.folder / "checkpoints" / name
+        try:
+            save_checkpoint(folder, self.composed.nested(), self.t_env, state)
+        except OSError as error:
+            log.warning(
+                "checkpoint %s at step %d could not be written (%s); the run goes on, the older "
+                "checkpoint is kept. Free some space, or set save_buffer=False for smaller ones.",
+                folder,
+                self.t_env,
+                error,
+            )
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`save` wrote.
+
+        Raises:
+            CheckpointError: it lacks something this run needs, or its shapes are of another config.
+        """
+        wanted = {"policy", "counters", "learner", "runner", "tester", "replay", "torch_rng"}
+        missing = wanted - set(state)
+        if missing:
+            raise CheckpointError(
+                f"the checkpoint lacks {', '.join(sorted(missing))}: it holds networks only (kept for "
+                "`evaluate`). Continue from checkpoints/latest of the run."
+            )
+        try:
+            self.parts.learner.load_state_dict(state["learner"])
+            self.parts.policy.load_state_dict(state["policy"])
+            self.parts.runner.load_state_dict(state["runner"])
+            self.tester.load_state_dict(state["tester"])
+            self.parts.buffer.load_state_dict(state["replay"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint does not fit this config ({error}). "
+                "Continue with the config it was made with: leave out --config and changed keys."
+            ) from error
+        torch.set_rng_state(state["torch_rng"])
+        counters = state["counters"]
+        self.t_env, self.n_updates = counters["t_env"], counters["n_updates"]
+        self.learning_since = counters["learning_since"]
+        self.best_score = counters["best_score"]
+        for name, clock in self.clocks.items():
+            clock.next = counters["clocks"][name]

@@ -1,0 +1,87 @@
+"""The replay keeps the latest, samples fairly, and says no before memory runs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from phalanx.data import replay as replay_module
+from phalanx.data.memory import free_memory, gib
+from phalanx.data.replay import EpisodeReplay
+from phalanx.data.store import EpisodeStore
+from phalanx.errors import BufferMemoryError
+
+from .test_batch_and_store import SPEC, fill
+
+
+def make(size: int, seed: int = 0) -> EpisodeReplay:
+    """A small replay."""
+    config = EpisodeReplay.Config(buffer_size=size, obs_dtype="float32")
+    return EpisodeReplay(config, SPEC, seed=seed, optional_fields=frozenset())
+
+
+def insert(replay: EpisodeReplay, first: float, length: int = 2) -> None:
+    """One episode that starts with ``first``."""
+    store = EpisodeStore(1, SPEC)
+    fill(store, 0, length, first)
+    replay.insert(store, np.array([0]))
+
+
+def starts(replay: EpisodeReplay) -> set[float]:
+    """First observations of everything in the replay."""
+    return set(replay.sample(len(replay)).obs[:, 0, 0, 0].tolist())
+
+
+def test_the_oldest_make_room() -> None:
+    replay = make(3)
+    for first in range(5):
+        insert(replay, first)
+    assert len(replay) == 3
+    assert starts(replay) == {2.0, 3.0, 4.0}
+
+
+def test_sampling_is_without_replacement_and_uniform() -> None:
+    replay = make(8)
+    for first in range(8):
+        insert(replay, first)
+    counts = np.zeros(8)
+    for _ in range(400):
+        drawn = replay.sample(2).obs[:, 0, 0, 0].tolist()
+        assert drawn[0] != drawn[1]
+        for d in drawn:
+            counts[int(d)] += 1
+    assert counts.min() > 70  # 100 expected, standard deviation about 8.7
+    assert counts.max() < 130
+
+
+def test_cannot_sample_before_enough_episodes() -> None:
+    replay = make(4)
+    insert(replay, 0)
+    assert replay.can_sample(1)
+    assert not replay.can_sample(2)
+
+
+def test_state_continues_bit_for_bit() -> None:
+    replay, other = make(4, seed=1), make(4, seed=2)
+    for first in range(6):
+        insert(replay, first, length=1 + first % 3)
+    other.load_state_dict(replay.state_dict())
+    insert(replay, 9)
+    insert(other, 9)
+    for _ in range(3):
+        assert torch.equal(replay.sample(3).obs, other.sample(3).obs)
+
+
+def test_too_large_is_refused_with_the_largest_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    per_episode = EpisodeStore.episode_bytes(SPEC)
+    monkeypatch.setattr(replay_module, "free_memory", lambda: 10 * per_episode + 1)
+    with pytest.raises(BufferMemoryError, match="The largest that fits is buffer_size=10"):
+        make(11)
+    make(10)
+
+
+def test_free_memory_is_plausible() -> None:
+    free = free_memory()
+    assert free is None or 2**20 < free < 2**45
+    assert gib(2**31) == "2.00 GiB"
