@@ -1,0 +1,27 @@
+"""The embedded battle engine: SMAC's battles without StarCraft II.
+
+It speaks SMAC's interface exactly (observations, state, masks, reward, ends of episodes), takes units,
+weapons and maps from the game's data files and simulates the fighting loop by loop. It is a simulator
+of its own: what is learnt here is not expected to carry over to the game untrained, and win rates here are
+not win rates there. What is approximate:
+
+- where units start around their spawn point, and that later episodes begin like the first;
+- when an attack-moving unit drops a chase, and how an enemy medivac follows its army;
+- collisions: round bodies that slide along each other; no squeezing through friends, no turning time;
+- who a colossus' beams hit is decided as they start; missiles always follow their target.
+"""
+
+from .maps import BattleMap, map_info, map_names
+from .rules import Options
+from .snapshot import battle_reward, observe
+from .vec import VecBattle
+
+__all__ = [
+    "BattleMap",
+    "Options",
+    "VecBattle",
+    "battle_reward",
+    "map_info",
+    "map_names",
+    "observe",
+]

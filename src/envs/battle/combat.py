@@ -1,0 +1,221 @@
+"""Weapons: starting a shot, its damage, missiles and second blades, shields and wounds.
+
+A shot starts when the cooldown has run out and the target is in range, needs the weapon's damage point
+standing still, and is lost if by then the target is farther than range plus slop. The cooldown counts
+from the shot's start; fractions of a loop carry over from shot to shot, so that rates of fire are exact.
+"""
+
+from __future__ import annotations
+
+import math
+
+from . import rng
+from .jit import inner
+from .layout import (
+    ALERT,
+    ATTACKER,
+    BACKSWING,
+    COOLDOWN,
+    DUE,
+    ENERGY,
+    HEALTH,
+    QUEUED,
+    SHIELD,
+    SHIELD_WAIT,
+    SOURCE,
+    SWING,
+    SWING_TARGET,
+    VICTIM,
+    WINDUP,
+    Real,
+    Scratch,
+    Whole,
+    X,
+    Y,
+)
+from .rules import Rules
+from .units import LINE, MISSILE, SHIELD_DELAY, SHIELD_RATE, Stats
+
+ALERT_LOOPS = 32  # a hit is answered, and friends called, for two normal seconds
+
+# The colossus' two beams run along a line of sample points, in opposite directions.
+LINE_SAMPLES = 11
+LINE_STEP = 0.25
+LINE_REACH = 0.15
+LINE_STEP_LOOPS = 0.0312 * 16
+LINE_DELAY_LOOPS = 4.0
+LINE_MAIN_LOOPS = 6.0
+
+
+@inner
+def edge_distance(i: int, j: int, units: Real, stats: Stats) -> float:
+    """Distance between two units' rims, negative where they overlap."""
+    dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+    return math.sqrt(dx * dx + dy * dy) - stats.radius[i] - stats.radius[j]
+
+
+@inner
+def within(i: int, j: int, reach: float, units: Real, stats: Stats) -> bool:
+    """Whether j's rim is at most ``reach`` from i's."""
+    dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+    far = reach + stats.radius[i] + stats.radius[j]
+    return dx * dx + dy * dy <= far * far
+
+
+@inner
+def strike(i: int, j: int, units: Real, flags: Whole, stats: Stats) -> None:
+    """One hit of i's weapon on j: shield first, the rest less armor, at least 0.5."""
+    damage = stats.damage[stats.kind[i], stats.kind[j]]
+    if units[SHIELD, j] >= damage:
+        units[SHIELD, j] -= damage
+    else:
+        damage = max(damage - units[SHIELD, j] - stats.armor[stats.kind[j]], 0.5)
+        units[SHIELD, j] = 0.0
+        units[HEALTH, j] -= damage
+        if units[HEALTH, j] <= 0.0:
+            units[HEALTH, j] = 0.0
+    flags[SHIELD_WAIT, j] = SHIELD_DELAY
+    flags[ATTACKER, j] = i
+    flags[ALERT, j] = ALERT_LOOPS
+
+
+@inner
+def tick(n: int, scratch: Scratch, units: Real, flags: Whole, stats: Stats) -> None:
+    """Advance every living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
+    for a in range(n):
+        i = scratch.living[a]
+        if units[COOLDOWN, i] > 0.0 or flags[WINDUP, i] == 1:
+            units[COOLDOWN, i] -= 1.0
+        else:
+            units[COOLDOWN, i] = 0.0
+        if units[BACKSWING, i] > 0.0:
+            units[BACKSWING, i] -= 1.0
+        if flags[ALERT, i] > 0:
+            flags[ALERT, i] -= 1
+        if stats.shield[i] > 0.0:
+            if flags[SHIELD_WAIT, i] > 0:
+                flags[SHIELD_WAIT, i] -= 1
+            elif units[SHIELD, i] < stats.shield[i]:
+                units[SHIELD, i] = min(units[SHIELD, i] + SHIELD_RATE, stats.shield[i])
+        if stats.health_regen[i] > 0.0 and units[HEALTH, i] < stats.health[i]:
+            units[HEALTH, i] = min(units[HEALTH, i] + stats.health_regen[i], stats.health[i])
+        if stats.energy_regen[i] > 0.0 and units[ENERGY, i] < stats.energy[i]:
+            units[ENERGY, i] = min(units[ENERGY, i] + stats.energy_regen[i], stats.energy[i])
+
+
+@inner
+def land(loop: int, units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Stats) -> None:
+    """Let the queued hits land that are due. What flies at a dead target is wasted."""
+    kept = 0
+    for q in range(battle[QUEUED]):
+        if queue[q, DUE] > loop:
+            queue[kept, DUE] = queue[q, DUE]
+            queue[kept, SOURCE] = queue[q, SOURCE]
+            queue[kept, VICTIM] = queue[q, VICTIM]
+            kept += 1
+        elif units[HEALTH, queue[q, VICTIM]] > 0.0:
+            strike(queue[q, SOURCE], queue[q, VICTIM], units, flags, stats)
+    battle[QUEUED] = kept
+
+
+@inner
+def swing(i: int, units: Real, flags: Whole, stats: Stats) -> None:
+    """Second blade of a two-hit attack: lost if its target is dead or gone."""
+    if units[SWING, i] <= 0.0:
+        return
+    units[SWING, i] -= 1.0
+    if units[SWING, i] <= 0.0:
+        units[SWING, i] = 0.0
+        j = flags[SWING_TARGET, i]
+        if units[HEALTH, j] > 0.0 and within(i, j, stats.reach[i] + stats.slop[i], units, stats):
+            strike(i, j, units, flags, stats)
+
+
+@inner
+def enqueue(due: int, i: int, j: int, battle: Whole, queue: Whole) -> None:
+    """Remember a hit that lands later."""
+    q = battle[QUEUED]
+    queue[q, DUE] = due
+    queue[q, SOURCE] = i
+    queue[q, VICTIM] = j
+    battle[QUEUED] = q + 1
+
+
+@inner
+def fire(
+    i: int, j: int, loop: int, key: int,
+    units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Stats, rules: Rules,
+) -> None:  # fmt: skip
+    """Release a shot at j. Its fraction of a loop (``late``) is kept in what follows from it."""
+    flags[WINDUP, i] = 0
+    late = units[COOLDOWN, i] + stats.damage_point[i]
+    units[COOLDOWN, i] += stats.period[i]
+    if rules.random_delay:
+        units[COOLDOWN, i] += 3.0 * rng.uniform(key, loop, i, rng.DELAY) - 1.0
+    units[BACKSWING, i] = stats.backswing[i]
+    if stats.delivery[i] == MISSILE:
+        flight = max(edge_distance(i, j, units, stats), 0.0) / stats.missile_speed[i]
+        enqueue(loop + max(int(math.ceil(flight + late)), 1), i, j, battle, queue)
+    elif stats.delivery[i] == LINE:
+        sweep(i, j, loop, units, battle, queue, stats, rules)
+    else:
+        strike(i, j, units, flags, stats)
+        if stats.hits[i] == 2:
+            units[SWING, i] = stats.gap[i] + late
+            flags[SWING_TARGET, i] = j
+
+
+@inner
+def sweep(
+    i: int, j: int, loop: int, units: Real, battle: Whole, queue: Whole, stats: Stats, rules: Rules
+) -> None:
+    """Queue the hits of two beams along the line through j, across the line of fire.
+
+    Who is hit is decided when the beams start: a unit hardly moves in the five loops they run.
+    """
+    ax, ay = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+    length = math.sqrt(ax * ax + ay * ay)
+    if length > 0.0:
+        ax, ay = -ay / length, ax / length
+    else:
+        ax, ay = 0.0, 1.0
+    first, last = rules.n_allies, rules.n_allies + rules.n_enemies
+    if stats.enemy[i] == 1:
+        first, last = 0, rules.n_allies
+    for v in range(first, last):
+        if units[HEALTH, v] <= 0.0 or not stats.can_hit[stats.kind[i], stats.kind[v]]:
+            continue
+        if v == j:
+            due = loop + int(LINE_MAIN_LOOPS)
+            enqueue(due, i, v, battle, queue)
+            enqueue(due, i, v, battle, queue)
+            continue
+        reach = LINE_REACH + stats.radius[v]
+        low, high = LINE_SAMPLES, -1
+        for sample in range(LINE_SAMPLES):
+            along = (sample - LINE_SAMPLES // 2) * LINE_STEP
+            dx = units[X, v] - units[X, j] - along * ax
+            dy = units[Y, v] - units[Y, j] - along * ay
+            if dx * dx + dy * dy <= reach * reach:
+                low, high = min(low, sample), sample
+        if high >= 0:
+            there = LINE_DELAY_LOOPS + low * LINE_STEP_LOOPS
+            back = LINE_DELAY_LOOPS + (LINE_SAMPLES - 1 - high) * LINE_STEP_LOOPS
+            enqueue(loop + int(math.ceil(there)), i, v, battle, queue)
+            enqueue(loop + int(math.ceil(back)), i, v, battle, queue)
+
+
+@inner
+def heal(i: int, j: int, scratch: Scratch, units: Real, stats: Stats) -> None:
+    """One loop of healing: only within range, one healer per patient, as far as energy reaches."""
+    missing = stats.health[j] - units[HEALTH, j]
+    if missing <= 0.0 or units[HEALTH, j] <= 0.0 or scratch.healed[j] == 1:
+        return
+    if not within(i, j, stats.heal_reach[i], units, stats):
+        return
+    amount = min(min(stats.heal_rate[i], missing), units[ENERGY, i] / stats.heal_cost[i])
+    if amount <= 0.0:
+        return
+    scratch.healed[j] = 1
+    units[HEALTH, j] += amount
+    units[ENERGY, i] = max(units[ENERGY, i] - amount * stats.heal_cost[i], 0.0)

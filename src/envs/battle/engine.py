@@ -1,0 +1,348 @@
+"""The compiled entry points: restart battles, step them, look at arbitrary unit records.
+
+One battle after the other goes through a whole env step, so that its few kilobytes stay in the cache.
+An env step is ``step_mul`` game loops; units act in an order drawn anew each loop, so that neither side
+shoots first as a rule.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import rng
+from .brain import think
+from .combat import heal, land, swing, tick
+from .jit import inner, kernel
+from .layout import (
+    ALERT,
+    ATTACKER,
+    BLOCKER,
+
+    ENERGY,
+    EPISODE,
+    GOAL_X,
+    GOAL_Y,
+    HEAL,
+    HEALTH,
+    LOOP,
+    MARCH,
+    ORDER,
+    OVER,
+    QUEUED,
+    SHIELD,
+    STAND,
+    STEP,
+    SWING_TARGET,
+    TARGET,
+    Outputs,
+    Real,
+    Scratch,
+    State,
+    Whole,
+    X,
+    Y,
+)
+from .movement import move
+from .observation import look
+from .orders import act, heuristic_action, obey
+from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
+from .rules import Features, Rules
+from .terrain import Terrain
+from .units import Stats
+
+
+@inner
+def make_scratch(m: int) -> Scratch:
+    """Working memory for battles of m units."""
+    pairs = m * (m - 1) // 2 + 1
+    return Scratch(
+        np.zeros(m, np.int64),
+        np.zeros(m, np.int64),
+        np.zeros((2, m)),
+        np.zeros(m),
+        np.zeros((2, m)),
+        np.zeros((2, m)),
+        np.zeros(m, np.int64),
+        np.zeros(m),
+        np.zeros((pairs, 2), np.int64),
+        np.zeros((pairs, 2), np.int64),
+        np.zeros(m),
+        np.zeros(m, np.int64),
+    )
+
+
+@inner
+def restart(
+    units: Real, flags: Whole, battle: NDArray, last_action: NDArray, chosen: NDArray,
+    start: Real, stats: Stats, rules: Rules,
+) -> None:  # fmt: skip
+    """Begin the next episode of one battle. ``start`` (2, M) holds the start positions."""
+    units[:] = 0.0
+    flags[:] = 0
+    for i in range(rules.n_allies + rules.n_enemies):
+        units[X, i], units[Y, i] = start[X, i], start[Y, i]
+        units[HEALTH, i], units[SHIELD, i] = stats.health[i], stats.shield[i]
+        units[ENERGY, i] = stats.energy_start[i]
+        for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
+            flags[field, i] = -1
+        give_first_order(i, units, flags, stats, rules)
+    battle[EPISODE] += 1
+    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
+    last_action[:] = -1
+    chosen[:] = -1
+
+
+@inner
+def give_first_order(i: int, units: Real, flags: Whole, stats: Stats, rules: Rules) -> None:
+    """The map script's order: enemies (and scripted allies) attack-move, agents wait."""
+    if stats.enemy[i] == 1:
+        flags[ORDER, i] = MARCH if rules.enemy_marches else STAND
+        units[GOAL_X, i], units[GOAL_Y, i] = rules.enemy_x, rules.enemy_y
+    elif rules.scripted:
+        flags[ORDER, i] = MARCH if rules.ally_marches else STAND
+        units[GOAL_X, i], units[GOAL_Y, i] = rules.ally_x, rules.ally_y
+
+
+@inner
+def advance(
+    loop: int, key: int, scratch: Scratch,
+    units: Real, flags: Whole, battle: NDArray, queue: Whole,
+    stats: Stats, rules: Rules, terrain: Terrain,
+) -> None:  # fmt: skip
+    """One game loop of one battle."""
+    n, allies = 0, 0
+    ally_alarm, enemy_alarm = False, False
+    for i in range(rules.n_allies + rules.n_enemies):
+        if units[HEALTH, i] > 0.0:
+            scratch.living[n] = i
+            scratch.pace[i] = stats.speed[i]
+            scratch.healed[i] = 0
+            n += 1
+            if stats.enemy[i] == 0:
+                allies += 1
+                ally_alarm |= flags[ALERT, i] > 0
+            else:
+                enemy_alarm |= flags[ALERT, i] > 0
+    if n == 0:
+        return
+    tick(n, scratch, units, flags, stats)
+    land(loop, units, flags, battle, queue, stats)
+    draw = rng.bits(key, loop, 0, rng.ORDER)
+    offset = np.int64(draw % np.uint64(n))
+    backward = (draw >> np.uint64(40)) & np.uint64(1) == np.uint64(1)
+    for turn in range(n):
+        i = scratch.living[in_turn(turn, n, offset, backward)]
+        if units[HEALTH, i] <= 0.0:
+            continue
+        if stats.enemy[i] == 1:
+            think(
+                i, loop, allies, n, 0, allies, enemy_alarm,
+                rules.enemy_marches, rules.enemy_x, rules.enemy_y, scratch, units, flags, stats,
+            )  # fmt: skip
+        elif rules.scripted:
+            think(
+                i, loop, 0, allies, allies, n, ally_alarm,
+                rules.ally_marches, rules.ally_x, rules.ally_y, scratch, units, flags, stats,
+            )  # fmt: skip
+    for turn in range(n):
+        i = scratch.living[in_turn(turn, n, offset, backward)]
+        if units[HEALTH, i] > 0.0:
+            swing(i, units, flags, stats)
+            act(i, loop, key, scratch, units, flags, battle, queue, stats, rules)
+    for turn in range(n):
+        i = scratch.living[in_turn(turn, n, offset, backward)]
+        if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
+            heal(i, flags[TARGET, i], scratch, units, stats)
+    move(n, scratch, units, flags, stats, terrain)
+
+
+@inner
+def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
+    """Place in the living list of the unit whose turn it is."""
+    place = turn + offset
+    if place >= n:
+        place -= n
+    return n - 1 - place if backward else place
+
+
+@inner
+def show(
+    b: int, state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features
+) -> None:
+    """Write battle b's observations, state and masks."""
+    look(
+        out.obs[b], out.state[b], out.avail_actions[b], out.alive[b], out.visibility[b],
+        state.last_action[b], state.battle[b, STEP] / rules.limit,
+        state.units[b], stats, rules, terrain, shape,
+    )  # fmt: skip
+
+
+@inner
+def give_orders(
+    b: int, actions: NDArray, state: State, out: Outputs, stats: Stats, rules: Rules
+) -> None:
+    """Turn one battle's actions (N,) into orders; out-of-reach ones count as stop."""
+    units, flags, avail = state.units[b], state.flags[b], out.avail_actions[b]
+    for i in range(rules.n_allies):
+        action = actions[i]
+        dead = units[HEALTH, i] <= 0.0
+        if action < 0 or action >= avail.shape[1] or avail[i, action] == 0:
+            action = 0 if dead else 1
+        state.last_action[b, i] = action
+        out.actions_taken[b, i] = action
+        if dead or rules.scripted:
+            continue
+        if rules.heuristic_ai:
+            action = heuristic_action(i, avail[i], state.chosen[b], units, flags, stats, rules)
+            out.actions_taken[b, i] = max(action, 0)
+            if action < 0:
+                continue  # no order given: the unit goes on with its last one
+        obey(i, action, units, flags, stats, rules)
+
+
+@inner
+def conclude(
+    b: int, state: State, out: Outputs, scratch: Scratch, stats: Stats, rules: Rules
+) -> None:
+    """Reward and end of battle b's env step."""
+    units = state.units[b]
+    end = battle_end(units, stats, rules)
+    reward = end_bonus(battle_reward(scratch.totals, units, rules), end, rules)
+    timeout = end == ONGOING and state.battle[b, STEP] >= rules.limit
+    state.returned[b] += reward
+    state.battle[b, OVER] = end != ONGOING or timeout
+    out.reward[b] = reward
+    out.terminated[b] = end != ONGOING or (timeout and not rules.continuing)
+    out.truncated[b] = timeout
+    out.battle_won[b] = end == WON
+    out.timed_out[b] = timeout
+    out.episode_return[b] = state.returned[b]
+    out.episode_length[b] = state.battle[b, STEP]
+    dead_allies, dead_enemies = 0, 0
+    for i in range(rules.n_allies + rules.n_enemies):
+        if units[HEALTH, i] <= 0.0:
+            if i < rules.n_allies:
+                dead_allies += 1
+            else:
+                dead_enemies += 1
+    out.dead_allies[b] = dead_allies
+    out.dead_enemies[b] = dead_enemies
+
+
+@kernel
+def first_unavailable(actions: NDArray, state: State, out: Outputs) -> int:
+    """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
+
+    Finished battles ignore their actions, so these are not looked at.
+    """
+    n_battles, n_agents = actions.shape
+    n_actions = out.avail_actions.shape[2]
+    for b in range(n_battles):
+        if state.battle[b, OVER] == 1:
+            continue
+        for i in range(n_agents):
+            action = actions[b, i]
+            if action < 0 or action >= n_actions or out.avail_actions[b, i, action] == 0:
+                return b * n_agents + i
+    return -1
+
+
+@kernel
+def reset_battles(
+    mask: NDArray, start: Real,
+    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
+    """Begin a new episode in every battle of the mask (B,), and write what its agents see."""
+    for b in range(mask.shape[0]):
+        if not mask[b]:
+            continue
+        restart(
+            state.units[b], state.flags[b], state.battle[b], state.last_action[b], state.chosen[b],
+            start, stats, rules,
+        )  # fmt: skip
+        state.returned[b] = 0.0
+        out.reward[b] = 0.0
+        out.terminated[b] = out.truncated[b] = out.battle_won[b] = out.timed_out[b] = False
+        out.dead_allies[b] = out.dead_enemies[b] = out.episode_length[b] = 0
+        out.episode_return[b] = 0.0
+        out.actions_taken[b] = 0
+        show(b, state, out, stats, rules, terrain, shape)
+
+
+@kernel
+def show_battles(
+    mask: NDArray,
+    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
+    """Write anew what the agents of the masked battles (B,) see."""
+    for b in range(mask.shape[0]):
+        if mask[b]:
+            show(b, state, out, stats, rules, terrain, shape)
+
+
+@kernel
+def step_battles(
+    first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: NDArray, start: Real,
+    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
+    """One env step of battles first..last-1.
+
+    Args:
+        seed, first_index: randomness of battle b comes from (seed, first_index + b, episode).
+        autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
+        actions: (B, N); those of finished battles are ignored.
+        start: (2, M), start positions.
+    """
+    scratch = make_scratch(rules.n_allies + rules.n_enemies)
+    for b in range(first, last):
+        battle, units = state.battle[b], state.units[b]
+        if battle[OVER] == 1:
+            out.reward[b] = 0.0
+            out.avail_actions[b] = 0
+            out.avail_actions[b, :, 0] = 1
+            continue
+        give_orders(b, actions[b], state, out, stats, rules)
+        for i in range(rules.n_allies + rules.n_enemies):
+            alive = units[HEALTH, i] > 0.0
+            scratch.totals[i] = units[HEALTH, i] + units[SHIELD, i] if alive else -1.0
+        key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+        for _ in range(rules.step_mul):
+            battle[LOOP] += 1
+            advance(
+                battle[LOOP], key, scratch, units, state.flags[b], battle, state.queue[b],
+                stats, rules, terrain,
+            )  # fmt: skip
+        battle[STEP] += 1
+        conclude(b, state, out, scratch, stats, rules)
+        show(b, state, out, stats, rules, terrain, shape)
+        if autoreset and battle[OVER] == 1:
+            out.final_obs[b] = out.obs[b]
+            out.final_state[b] = out.state[b]
+            out.final_avail_actions[b] = out.avail_actions[b]
+            restart(
+                units, state.flags[b], battle, state.last_action[b], state.chosen[b],
+                start, stats, rules,
+            )  # fmt: skip
+            state.returned[b] = 0.0
+            show(b, state, out, stats, rules, terrain, shape)
+
+
+@kernel
+def look_at(
+    units: Real, last_action: NDArray, clock: Real,
+    obs: NDArray, view: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
+    stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
+    """What agents would see of given unit records: units (B, N_REAL, M), clock (B,)."""
+    for b in range(units.shape[0]):
+        look(
+            obs[b], view[b], avail[b], alive[b], visibility[b], last_action[b], clock[b],
+            units[b], stats, rules, terrain, shape,
+        )  # fmt: skip
+
+
+@kernel
+def reward_of(totals: Real, units: Real, rules: Rules) -> float:
+    """Unscaled battle reward from totals (M,) to units (N_REAL, M)."""
+    return battle_reward(totals, units, rules)

@@ -1,0 +1,101 @@
+"""Where each quantity of a battle lies in the engine's arrays.
+
+Arrays are structs of arrays, batch first: ``units[b, FIELD, i]``. Units are numbered allies first, in
+SMAC's order, then enemies in creation order; M = N + E.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Real-valued fields of a unit. Times in game loops, lengths in map units.
+X, Y = 0, 1
+HEALTH, SHIELD, ENERGY = 2, 3, 4
+COOLDOWN = 5  # until the next shot may start; below zero while one is being started
+SWING = 6  # until the second blade of a two-hit attack lands; 0: none
+BACKSWING = 7  # until the unit may walk again without a new order
+GOAL_X, GOAL_Y = 8, 9  # where a MOVE or MARCH order leads
+VEL_X, VEL_Y = 10, 11  # only of units that accelerate
+N_REAL = 12
+
+# Integer fields of a unit. A unit number of -1 means none.
+ORDER, TARGET = 0, 1
+WINDUP = 2  # 1 while a shot is being started
+SWING_TARGET = 3
+SHIELD_WAIT = 4  # loops until the shield comes back
+ATTACKER, ALERT = 5, 6  # who hit last, and for how many loops that is remembered
+BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER, leaving it on the right (1) or left (-1)
+N_WHOLE = 10
+
+# Orders.
+STAND, MOVE, ATTACK, HEAL, MARCH = 0, 1, 2, 3, 4
+
+# Integers of a battle.
+EPISODE, STEP, LOOP, OVER, QUEUED = 0, 1, 2, 3, 4
+N_BATTLE = 5
+
+# Columns of the queue of hits under way.
+DUE, SOURCE, VICTIM = 0, 1, 2
+
+Real = NDArray[np.float64]
+Whole = NDArray[np.int32]
+
+
+class State(NamedTuple):
+    """Everything that a battle's future depends on."""
+
+    units: Real  # (B, N_REAL, M)
+    flags: Whole  # (B, N_WHOLE, M)
+    battle: NDArray[np.int64]  # (B, N_BATTLE)
+    queue: Whole  # (B, Q, 3)
+    last_action: NDArray[np.int64]  # (B, N), -1 before the first step
+    chosen: NDArray[np.int64]  # (B, N), targets of SMAC's built-in heuristic
+    returned: Real  # (B,), reward of the episode so far
+
+
+class Outputs(NamedTuple):
+    """What a step writes, in place. Shapes in axis letters: B battles, N agents, A actions."""
+
+    obs: NDArray[np.float32]  # (B, N, O)
+    state: NDArray[np.float32]  # (B, S)
+    avail_actions: NDArray[np.uint8]  # (B, N, A)
+    reward: NDArray[np.float32]  # (B,)
+    terminated: NDArray[np.bool_]  # (B,)
+    truncated: NDArray[np.bool_]  # (B,)
+    alive: NDArray[np.bool_]  # (B, N)
+    visibility: NDArray[np.bool_]  # (B, N, N)
+    actions_taken: NDArray[np.int64]  # (B, N)
+    battle_won: NDArray[np.bool_]  # (B,)
+    dead_allies: NDArray[np.int32]  # (B,)
+    dead_enemies: NDArray[np.int32]  # (B,)
+    timed_out: NDArray[np.bool_]  # (B,)
+    episode_return: NDArray[np.float32]  # (B,)
+    episode_length: NDArray[np.int32]  # (B,)
+    final_obs: NDArray[np.float32]  # (B, N, O), or empty without autoreset
+    final_state: NDArray[np.float32]
+    final_avail_actions: NDArray[np.uint8]
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread; holds nothing between loops."""
+
+    living: NDArray[np.int64]  # (M,), living unit numbers, allies first
+    intent: NDArray[np.int64]  # (M,), ANCHOR, IDLE or MOVER
+    goal: Real  # (2, M)
+    pace: Real  # (M,), top speed this loop
+    heading: Real  # (2, M), unit vector a mover would take if nothing stood in the way
+    place: Real  # (2, M), tentative positions
+    obstacle: NDArray[np.int64]  # (M,), who stopped the mover most
+    against: Real  # (M,), and how squarely
+    soft: NDArray[np.int64]  # (pairs, 2), units that give way to each other
+    hard: NDArray[np.int64]  # (pairs, 2), units of which one stands firm
+    totals: Real  # (M,), health and shield at the start of the step; 0 if dead by then
+    healed: NDArray[np.int64]  # (M,), 1 once healed in this loop
+
+
+def as_dict(arrays: Any) -> dict[str, NDArray[Any]]:
+    """Copies of a named tuple's arrays by name."""
+    return {name: np.array(value) for name, value in zip(arrays._fields, arrays, strict=True)}

@@ -1,0 +1,112 @@
+"""SMAC's view of given unit records, through the code that battles run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import EnvError
+from . import engine
+from .layout import HEALTH, N_REAL, SHIELD
+from .maps import find_map
+from .rules import build_features, build_rules, read_options
+from .terrain import load_terrain
+from .units import build_stats
+from .vec import pack_units
+
+
+def observe(
+    map_name: str,
+    ally: ArrayLike,
+    enemy: ArrayLike,
+    last_action: ArrayLike,
+    step: ArrayLike,
+    **smac_options: Any,
+) -> dict[str, NDArray[Any]]:
+    """What SMAC's agents see of these units. A leading batch axis on all arrays is kept.
+
+    Args:
+        map_name: any of the 23 SMAC maps.
+        ally: (N, 6) x, y, health, shield, energy, weapon cooldown (loops) of each agent.
+        enemy: (E, 4) x, y, health, shield. Health 0 is dead.
+        last_action: (N,) integers; -1 where there was none yet.
+        step: env steps since the episode began.
+        smac_options: SMAC's constructor options.
+
+    Returns:
+        ``obs`` (N, O) float32, ``state`` (S,) float32, ``avail_actions`` (N, A) uint8.
+
+    Raises:
+        EnvError: unknown map or option, or arrays of the wrong shape.
+    """
+    battle_map = find_map(map_name)
+    options = read_options(smac_options)
+    stats = build_stats(battle_map.agents, battle_map.enemies, "liberty")
+    rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
+    shape = build_features(battle_map, options)
+    n, e = rules.n_allies, rules.n_enemies
+    allies = np.asarray(ally, dtype=np.float64)
+    single = allies.ndim == 2
+    allies = allies[None] if single else allies
+    enemies = np.asarray(enemy, dtype=np.float64).reshape(len(allies), -1, 4)
+    last = np.asarray(last_action, dtype=np.int64).reshape(len(allies), -1)
+    clock = np.asarray(step, dtype=np.float64).reshape(-1) / rules.limit
+    _expect("ally", allies.shape[1:], (n, 6))
+    _expect("enemy", enemies.shape[1:], (e, 4))
+    _expect("last_action", last.shape[1:], (n,))
+    _expect("step", clock.shape, (len(allies),))
+    units = np.zeros((len(allies), N_REAL, n + e))
+    pack_units(allies, enemies, units)
+    obs = np.zeros((len(allies), n, shape.obs_dim), np.float32)
+    state = np.zeros((len(allies), shape.state_dim), np.float32)
+    avail = np.zeros((len(allies), n, shape.n_actions), np.uint8)
+    alive = np.zeros((len(allies), n), np.bool_)
+    visibility = np.zeros((len(allies), n, n), np.bool_)
+    engine.look_at(
+        units, last, clock, obs, state, avail, alive, visibility,
+        stats, rules, load_terrain(battle_map.terrain), shape,
+    )  # fmt: skip
+    views: dict[str, NDArray[Any]] = {"obs": obs, "state": state, "avail_actions": avail}
+    return {name: view[0] for name, view in views.items()} if single else views
+
+
+def battle_reward(
+    map_name: str,
+    before: tuple[ArrayLike, ArrayLike],
+    after: tuple[ArrayLike, ArrayLike],
+    dead_before: tuple[ArrayLike, ArrayLike],
+    **smac_options: Any,
+) -> float:
+    """Battle part of SMAC's reward between two moments, unscaled, without the bonus for the end.
+
+    Args:
+        map_name: any of the 23 SMAC maps.
+        before, after: (ally (N, 6), enemy (E, 4)) as :func:`observe` takes them.
+        dead_before: (ally (N,), enemy (E,)) flags of units already counted dead.
+        smac_options: SMAC's constructor options.
+
+    Raises:
+        EnvError: unknown map or option, or arrays of the wrong shape.
+    """
+    battle_map = find_map(map_name)
+    options = read_options(smac_options)
+    stats = build_stats(battle_map.agents, battle_map.enemies, "liberty")
+    rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
+    n, e = rules.n_allies, rules.n_enemies
+    units = np.zeros((2, N_REAL, n + e))
+    for row, (ally, enemy) in enumerate((before, after)):
+        allies, enemies = np.asarray(ally, np.float64), np.asarray(enemy, np.float64)
+        _expect("ally", allies.shape, (n, 6))
+        _expect("enemy", enemies.shape, (e, 4))
+        pack_units(allies[None], enemies[None], units[row : row + 1])
+    dead = np.concatenate([np.asarray(flags, np.float64).reshape(-1) for flags in dead_before])
+    _expect("dead_before", dead.shape, (n + e,))
+    totals = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
+    return float(engine.reward_of(totals, units[1], rules))
+
+
+def _expect(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if got != wanted:
+        raise EnvError(f"{name} must have shape {wanted}, got {got}.")

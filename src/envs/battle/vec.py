@@ -1,0 +1,348 @@
+"""Many battles stepped together."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import EnvError
+from ..protocol import Discrete, EnvSpec
+from . import engine
+from .layout import (
+    COOLDOWN,
+    ENERGY,
+    EPISODE,
+    HEALTH,
+    N_BATTLE,
+    N_REAL,
+    N_WHOLE,
+    SHIELD,
+    STEP,
+    Outputs,
+    State,
+    X,
+    Y,
+    as_dict,
+)
+from .maps import BattleMap, playable_map
+from .rules import build_features, build_rules, read_options
+from .terrain import load_terrain
+from .units import LINE, Stats, build_stats
+
+
+class VecBattle:
+    """B independent battles of one map, stepped by one compiled kernel.
+
+    Axis letters: B battles, N agents, E enemies, A actions, O observation, S state. All outputs are
+    attributes, written in place by :meth:`reset` and :meth:`step`: copy what must outlive a step.
+
+    Args:
+        map_name: one of :func:`map_names`, or a :class:`BattleMap` of your own.
+        num_envs: B.
+        seed: with the battle's index and episode number it fixes all randomness.
+        profile: unit data, ``"liberty"`` (what SMAC's maps load) or ``"lotv"``.
+        autoreset: restart a finished battle within the step that ends it; what was last seen of it is
+            in ``final_obs``, ``final_state`` and ``final_avail_actions``. Without, a finished battle
+            keeps its last view, pays nothing and ignores its actions until it is reset.
+        strict: raise on an unavailable action; otherwise it counts as stop (no-op for the dead).
+        threads: over how many threads battles are divided; results do not depend on it.
+        first_index: index of the first battle, so that several objects can share one seed.
+        random_delay: the -1 to +2 loops that the game adds to each cooldown.
+        scripted_allies: the enemies' rules run the allies as well and actions are ignored; for
+            mirror battles.
+        smac_options: SMAC's constructor options, see :class:`Options`.
+
+    Attributes:
+        obs: (B, N, O) float32. state: (B, S) float32. avail_actions: (B, N, A) uint8.
+        reward: (B,) float32. terminated, truncated: (B,) bool; at the limit both are set, as SMAC
+            counts it, or only ``truncated`` with ``continuing_episode=True``.
+        alive: (B, N) bool. visibility: (B, N, N) bool, who sees whom: both alive, nearer than 9.
+        info: arrays (B,): ``battle_won, dead_allies, dead_enemies, episode_limit, episode_return,
+            episode_length`` of the current or just finished episode.
+        actions_taken: (B, N), the actions carried out.
+        spec: sizes, as everything downstream is built from.
+
+    Raises:
+        EnvError: unknown map, profile or option, or a value out of range.
+    """
+
+    def __init__(
+        self,
+        map_name: str | BattleMap,
+        num_envs: int,
+        seed: int = 0,
+        profile: str = "liberty",
+        autoreset: bool = True,
+        strict: bool = True,
+        *,
+        threads: int = 1,
+        first_index: int = 0,
+        random_delay: bool = True,
+        scripted_allies: bool = False,
+        **smac_options: Any,
+    ) -> None:
+        self.map = playable_map(map_name)
+        self.num_envs = _whole("num_envs", num_envs, 1)
+        self.seed = _whole("seed", seed, 0)
+        self.threads = _whole("threads", threads, 1)
+        self.first_index = _whole("first_index", first_index, 0)
+        self.autoreset, self.strict = bool(autoreset), bool(strict)
+        options = read_options(smac_options)
+        self._stats = build_stats(self.map.agents, self.map.enemies, profile)
+        self._rules = build_rules(self.map, options, self._stats, random_delay, scripted_allies)
+        self._features = build_features(self.map, options)
+        self._terrain = load_terrain(self.map.terrain)
+        self._start = np.array([*self.map.ally_start, *self.map.enemy_start]).T.copy()
+        n_agents = len(self.map.agents)
+        self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
+        self._out = _empty_outputs(self.num_envs, n_agents, self._features, self.autoreset)
+        self._pool = ThreadPoolExecutor(threads) if self.threads > 1 else None
+        kinds = sorted(set(self.map.agents))
+        self.spec = EnvSpec(
+            n_agents=n_agents,
+            obs_dim=self._features.obs_dim,
+            state_dim=self._features.state_dim,
+            action=Discrete(self._features.n_actions),
+            episode_limit=self.map.limit,
+            agent_groups=tuple(kinds.index(k) for k in self.map.agents) if len(kinds) > 1 else None,
+            has_alive=True,
+            has_visibility=True,
+        )
+        out = self._out
+        self.obs, self.state, self.avail_actions = out.obs, out.state, out.avail_actions
+        self.reward, self.terminated, self.truncated = out.reward, out.terminated, out.truncated
+        self.alive, self.visibility = out.alive, out.visibility
+        self.actions_taken = out.actions_taken
+        self.final_obs, self.final_state = out.final_obs, out.final_state
+        self.final_avail_actions = out.final_avail_actions
+        self.episode_steps = self._battle_state.battle[:, STEP]
+        self.info: dict[str, NDArray[Any]] = {
+            "battle_won": out.battle_won,
+            "dead_allies": out.dead_allies,
+            "dead_enemies": out.dead_enemies,
+            "episode_limit": out.timed_out,
+            "episode_return": out.episode_return,
+            "episode_length": out.episode_length,
+        }
+        self.reset()
+
+    def reset(self, mask: ArrayLike | None = None) -> None:
+        """Begin the next episode of the battles in ``mask`` (B,) bool; of all without one.
+
+        Raises:
+            EnvError: a mask of another shape or type.
+        """
+        engine.reset_battles(
+            self._mask(mask), self._start, self._battle_state, self._out, *self._tables()
+        )
+
+    def step(self, actions: ArrayLike) -> None:
+        """Let every agent act for one env step (``step_mul`` game loops, 8 in SMAC).
+
+        Args:
+            actions: (B, N) integers.
+
+        Raises:
+            EnvError: wrong shape or type, or (strict) an action that is not available; names battle,
+                agent, action and what was available. Nothing has moved then.
+        """
+        orders = self._actions(actions)
+        if self.strict and not self._rules.scripted:
+            offender = engine.first_unavailable(orders, self._battle_state, self._out)
+            if offender >= 0:
+                raise EnvError(self._complaint(orders, *divmod(offender, self.spec.n_agents)))
+        if self._pool is None:
+            self._step(0, self.num_envs, orders)
+            return
+        cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
+        pieces = zip(cuts[:-1], cuts[1:], strict=True)
+        for done in [self._pool.submit(self._step, a, b, orders) for a, b in pieces]:
+            done.result()
+
+    def place(self, battle: int, ally: ArrayLike, enemy: ArrayLike) -> None:
+        """Put one battle's units where you want them, with their first orders; for experiments.
+
+        Args:
+            battle: which of the B battles.
+            ally: (N, 6) x, y, health, shield, energy, weapon cooldown (loops) of each agent.
+            enemy: (E, 4) x, y, health, shield. Health 0 is dead.
+
+        Raises:
+            EnvError: arrays of another shape, or no such battle.
+        """
+        self._check_battle(battle)
+        n_agents, n_enemies = self.spec.n_agents, len(self.map.enemies)
+        allies = _table("ally", ally, (n_agents, 6))
+        enemies = _table("enemy", enemy, (n_enemies, 4))
+        mask = np.arange(self.num_envs) == battle
+        self._battle_state.battle[battle, EPISODE] -= 1
+        self.reset(mask)
+        pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
+        engine.show_battles(mask, self._battle_state, self._out, *self._tables())
+
+    def units(self, battle: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """One battle's units as :meth:`place` takes them: ally (N, 6), enemy (E, 4).
+
+        Raises:
+            EnvError: no such battle.
+        """
+        self._check_battle(battle)
+        n_agents = self.spec.n_agents
+        units = self._battle_state.units[battle]
+        records = units[[X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN]].T
+        records[:, 5] = np.maximum(records[:, 5], 0.0)
+        return records[:n_agents].copy(), records[n_agents:, :4].copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: arrays and integers only."""
+        outputs = as_dict(self._out)
+        for big in ("obs", "state", "visibility", "final_obs", "final_state"):
+            del outputs[big]  # follow from the rest, or are only valid until the next step
+        return {
+            "map": self.map.name,
+            "seed": self.seed,
+            "first_index": self.first_index,
+            "battles": as_dict(self._battle_state),
+            "outputs": outputs,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises:
+            EnvError: saved from another map or another number of battles.
+        """
+        shape = np.shape(saved["battles"]["units"])
+        if saved["map"] != self.map.name or shape != self._battle_state.units.shape:
+            raise EnvError(
+                f"saved state is of {shape[0]} battles on {saved['map']!r}, "
+                f"this object runs {self.num_envs} on {self.map.name!r}."
+            )
+        self.seed, self.first_index = int(saved["seed"]), int(saved["first_index"])
+        for arrays, values in (
+            (self._battle_state, saved["battles"]),
+            (self._out, saved["outputs"]),
+        ):
+            for name, value in values.items():
+                getattr(arrays, name)[...] = value
+        avail = self.avail_actions.copy()  # of a finished battle it shows the no-op only
+        everyone = np.ones(self.num_envs, np.bool_)
+        engine.show_battles(everyone, self._battle_state, self._out, *self._tables())
+        self.avail_actions[...] = avail
+
+    def close(self) -> None:
+        """Let go of the threads, if there are any."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _step(self, first: int, last: int, actions: NDArray[np.int64]) -> None:
+        engine.step_battles(
+            first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
+            self._battle_state, self._out, *self._tables(),
+        )  # fmt: skip
+
+    def _tables(self) -> tuple[Any, ...]:
+        return self._stats, self._rules, self._terrain, self._features
+
+    def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        array = np.asarray(mask)
+        if array.dtype != np.bool_ or array.shape != (self.num_envs,):
+            raise EnvError(
+                f"reset takes a boolean mask of shape ({self.num_envs},), "
+                f"got {array.dtype} of shape {array.shape}."
+            )
+        return array
+
+    def _actions(self, actions: ArrayLike) -> NDArray[np.int64]:
+        array = np.asarray(actions)
+        wanted = (self.num_envs, self.spec.n_agents)
+        if array.shape != wanted or array.dtype.kind not in "iu":
+            raise EnvError(
+                f"actions must be integers of shape {wanted} (battles, agents), "
+                f"got {array.dtype} of shape {array.shape}."
+            )
+        return np.ascontiguousarray(array, dtype=np.int64)
+
+    def _complaint(self, actions: NDArray[np.int64], battle: int, agent: int) -> str:
+        available = np.flatnonzero(self.avail_actions[battle, agent]).tolist()
+        life = "alive" if self.alive[battle, agent] else "dead"
+        return (
+            f"battle {battle}, agent {agent} ({self.map.agents[agent]}, {life}): action "
+            f"{actions[battle, agent]} is not available; available are {available}."
+        )
+
+    def _check_battle(self, battle: int) -> None:
+        if not 0 <= battle < self.num_envs:
+            raise EnvError(f"no battle {battle}; there are {self.num_envs}, counted from 0.")
+
+
+def pack_units(
+    ally: NDArray[np.float64], enemy: NDArray[np.float64], units: NDArray[np.float64]
+) -> None:
+    """Write unit records ally (B, N, 6) and enemy (B, E, 4) into engine arrays (B, N_REAL, M)."""
+    n_agents = ally.shape[1]
+    for column, field in enumerate((X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN)):
+        units[:, field, :n_agents] = ally[:, :, column]
+    for column, field in enumerate((X, Y, HEALTH, SHIELD)):
+        units[:, field, n_agents:] = enemy[:, :, column]
+
+
+def _table(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise EnvError(f"{name} must be finite numbers of shape {shape}, got shape {array.shape}.")
+    return array
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise EnvError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def _empty_state(n_battles: int, n_agents: int, stats: Stats) -> State:
+    n_units = len(stats.kind)
+    # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
+    # opponent.
+    slots = 2 * n_units + 2 * n_units * int((stats.delivery == LINE).sum())
+    battle = np.zeros((n_battles, N_BATTLE), np.int64)
+    battle[:, EPISODE] = -1
+    return State(
+        units=np.zeros((n_battles, N_REAL, n_units)),
+        flags=np.zeros((n_battles, N_WHOLE, n_units), np.int32),
+        battle=battle,
+        queue=np.zeros((n_battles, slots, 3), np.int32),
+        last_action=np.full((n_battles, n_agents), -1, np.int64),
+        chosen=np.full((n_battles, n_agents), -1, np.int64),
+        returned=np.zeros(n_battles),
+    )
+
+
+def _empty_outputs(n_battles: int, n_agents: int, shape: Any, keep_final: bool) -> Outputs:
+    b, n = n_battles, n_agents
+    kept = b if keep_final else 0
+    return Outputs(
+        obs=np.zeros((b, n, shape.obs_dim), np.float32),
+        state=np.zeros((b, shape.state_dim), np.float32),
+        avail_actions=np.zeros((b, n, shape.n_actions), np.uint8),
+        reward=np.zeros(b, np.float32),
+        terminated=np.zeros(b, np.bool_),
+        truncated=np.zeros(b, np.bool_),
+        alive=np.zeros((b, n), np.bool_),
+        visibility=np.zeros((b, n, n), np.bool_),
+        actions_taken=np.zeros((b, n), np.int64),
+        battle_won=np.zeros(b, np.bool_),
+        dead_allies=np.zeros(b, np.int32),
+        dead_enemies=np.zeros(b, np.int32),
+        timed_out=np.zeros(b, np.bool_),
+        episode_return=np.zeros(b, np.float32),
+        episode_length=np.zeros(b, np.int32),
+        final_obs=np.zeros((kept, n, shape.obs_dim), np.float32),
+        final_state=np.zeros((kept, shape.state_dim), np.float32),
+        final_avail_actions=np.zeros((kept, n, shape.n_actions), np.uint8),
+    )
