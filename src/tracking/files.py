@@ -1,0 +1,145 @@
+"""Files that survive a kill at any moment: whole JSON files, append-only files, and locks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+Row = dict[str, Any]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace the file in one step, so that a reader or a kill never meets half of it."""
+    beside = path.with_name(path.name + ".tmp")
+    with open(beside, "w", encoding="utf-8") as f:
+        json.dump(value, f, sort_keys=True, indent=2)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(beside, path)
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Content of a JSON file, or ``default`` when it is missing or unreadable."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return default
+
+
+def read_rows(path: Path, offset: int = 0) -> tuple[list[Row], int]:
+    """Complete lines of a JSON-lines file from a byte offset on, and the offset behind them.
+
+    A line cut short by a kill is left out; so is one that is no JSON object.
+    """
+    try:
+        with open(path, "rb") as f:
+            f.seek(offset)
+            data = f.read()
+    except OSError:
+        return [], offset
+    complete = data[: data.rfind(b"\n") + 1]
+    rows = []
+    for line in complete.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows, offset + len(complete)
+
+
+class AppendFile:
+    """A file that only grows, each append whole or not at all.
+
+    Args:
+        path: the file; made at the first append.
+        lines: the file holds lines; a last one cut short by a kill is removed.
+    """
+
+    def __init__(self, path: Path, *, lines: bool) -> None:
+        self.path = path
+        self.size = path.stat().st_size if path.exists() else 0
+        if lines and self.size:
+            self.size = path.read_bytes().rfind(b"\n") + 1
+
+    def append(self, data: bytes) -> None:
+        """Write at the end and wait until the disk has it.
+
+        Raises:
+            OSError: nothing was appended; what a failed write left behind is cut off the next time.
+        """
+        if not data:
+            return
+        with open(self.path, "ab") as f:
+            if f.tell() != self.size:
+                f.truncate(self.size)
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        self.size += len(data)
+
+    def append_rows(self, rows: list[Row]) -> None:
+        """Append one JSON object per line."""
+        self.append("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """True unless another process has the lock; a file system without locks locks nobody out."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class FileLock:
+    """A lock between processes that the system frees when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self, timeout: float = 0.0) -> bool:
+        """Take the lock, waiting up to ``timeout`` seconds; False if somebody else kept it."""
+        end = time.monotonic() + timeout
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(self.path, "ab")  # noqa: SIM115 - the open file is the lock
+        while not _try_lock(file):
+            if time.monotonic() >= end:
+                file.close()
+                return False
+            time.sleep(0.05)
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; harmless without one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
