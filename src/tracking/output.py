@@ -1,0 +1,102 @@
+"""Capture of what a run prints."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from typing import IO, Any
+
+# The whole run document, output included, is sent to MongoDB at each beat and may not pass 16 MB.
+OUTPUT_LIMIT = 200_000
+CUT_MARK = "\n[... cut here; the whole output is in cout.txt of the run's folder ...]\n"
+
+
+class _Tee:
+    """A text stream that also hands everything to a sink. ``__wrapped__`` is the stream itself."""
+
+    def __init__(self, stream: IO[str], output: Output) -> None:
+        self.__wrapped__ = stream
+        self._output = output
+
+    def write(self, text: str) -> int:
+        written = self.__wrapped__.write(text)
+        self._output.add(text)
+        return written
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+
+def unwrapped(stream: Any) -> Any:
+    """The stream below all captures: what is written there is seen, but not recorded."""
+    while hasattr(stream, "__wrapped__"):
+        stream = stream.__wrapped__
+    return stream
+
+
+class Output:
+    """Everything printed by a run: all of it once, for the file, and a short form for the database.
+
+    Sacred's own capture can lose text: it moves the position of a buffer that other threads write to,
+    and drops what a failing run printed since the last beat.
+
+    Args:
+        earlier: output of the run before it was resumed.
+    """
+
+    def __init__(self, earlier: str = "") -> None:
+        self._lock = threading.Lock()
+        self._new: list[str] = []
+        self._text = _shorten(earlier)
+        self._teeing = False
+        self._returned = ""
+
+    def add(self, text: str) -> None:
+        """Record text."""
+        with self._lock:
+            self._new.append(text)
+            self._text = _shorten(self._text + text)
+
+    def take(self) -> str:
+        """What was printed since the last call."""
+        with self._lock:
+            text = "".join(self._new)
+            self._new.clear()
+            return text
+
+    def text(self) -> str:
+        """Beginning and end of the output, with a mark where something was cut out."""
+        with self._lock:
+            return self._text
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Record ``sys.stdout`` and ``sys.stderr`` while they keep working as before."""
+        stdout, stderr = sys.stdout, sys.stderr
+        self._teeing = True
+        sys.stdout, sys.stderr = _Tee(stdout, self), _Tee(stderr, self)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+
+    def sacred_filter(self, captured: str) -> str:
+        """Sacred's hook on captured output: gets the last answer plus what Sacred captured since."""
+        if not self._teeing:
+            self.add(captured[len(self._returned) :])
+        self._returned = self.text()
+        return self._returned
+
+
+def _shorten(text: str) -> str:
+    # Half is cut away at a time, so that a run that prints a lot does not pay for it at every line.
+    if len(text) <= OUTPUT_LIMIT:
+        return text
+    head = text[: OUTPUT_LIMIT // 4]
+    return head + CUT_MARK + text[-OUTPUT_LIMIT // 4 :]

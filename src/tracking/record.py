@@ -1,0 +1,106 @@
+"""The layout of a run's folder, and reading it back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .files import FileLock, Row, read_json, read_rows
+from .output import OUTPUT_LIMIT
+
+METRICS_FILE = "metrics.jsonl"
+OUTPUT_FILE = "cout.txt"
+ARTIFACTS_FILE = "artifacts.jsonl"
+MIRROR_FILE = "mirror.json"
+LOCK_FILE = "run.lock"
+RUNS_FOLDER = "runs"
+
+# A run on another machine is believed dead when it has not beaten for this long.
+SILENCE_SECONDS = 120.0
+
+
+@dataclass
+class Metric:
+    """Points of one metric, in the order they were logged."""
+
+    steps: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    timestamps: list[dt.datetime] = field(default_factory=list)
+
+
+@dataclass
+class SpooledRun:
+    """One run as its folder tells it. ``run`` is the content of run.json."""
+
+    directory: Path
+    run: dict[str, Any]
+    config: dict[str, Any]
+    info: dict[str, Any]
+    output: str = ""
+
+    @property
+    def uid(self) -> str:
+        """The run's name for good, also stored as ``meta.uid``."""
+        return str(self.run.get("meta", {}).get("uid", self.directory.name))
+
+    @classmethod
+    def read(cls, directory: Path, *, with_output: bool = False) -> SpooledRun | None:
+        """The run in a folder; None if there is none."""
+        run = read_json(directory / "run.json")
+        if not isinstance(run, dict) or "status" not in run:
+            return None
+        return cls(
+            directory=directory,
+            run=run,
+            config=read_json(directory / "config.json", {}),
+            info=read_json(directory / "info.json", {}),
+            output=read_output(directory) if with_output else "",
+        )
+
+
+def read_output(directory: Path) -> str:
+    """The end of what the run printed, as much as the database takes."""
+    try:
+        with open(directory / OUTPUT_FILE, "rb") as f:
+            size = f.seek(0, 2)
+            f.seek(max(0, size - OUTPUT_LIMIT))
+            return f.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def merge_rows(rows: list[Row]) -> dict[str, Metric]:
+    """Metrics by name from rows of the metrics file."""
+    metrics: dict[str, Metric] = {}
+    for row in rows:
+        metric = metrics.setdefault(row["name"], Metric())
+        metric.steps += row["steps"]
+        metric.values += row["values"]
+        metric.timestamps += [dt.datetime.fromisoformat(time) for time in row["timestamps"]]
+    return metrics
+
+
+def read_metrics(directory: Path) -> dict[str, Metric]:
+    """Metrics by name of the run in a folder."""
+    return merge_rows(read_rows(directory / METRICS_FILE)[0])
+
+
+def is_live(run: SpooledRun) -> bool:
+    """Whether the process of a run is still at work."""
+    if run.run["status"] != "RUNNING":
+        return False
+    if run.run.get("host", {}).get("hostname") == socket.gethostname():
+        lock = FileLock(run.directory / LOCK_FILE)
+        free = lock.acquire()
+        lock.release()
+        return not free
+    beat = dt.datetime.fromisoformat(run.run["heartbeat"])
+    return (utc_now() - beat).total_seconds() < SILENCE_SECONDS
+
+
+def utc_now() -> dt.datetime:
+    """Now in UTC without a time zone, the form in which Sacred stores times."""
+    return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None)
