@@ -1,0 +1,163 @@
+"""Which MongoDB a run is mirrored to, and connections to it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, TrackingError
+from . import server
+
+URL_VARIABLE = "PHALANX_MONGO_URL"
+NO_DATABASE = "none"
+DEFAULT_DATABASE = "phalanx"
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_PASSWORD = re.compile(r"(?:://|^)[^/@]*:[^/]*@")
+# host:port:database, host:port or database, as Sacred's -m takes them
+_SACRED_ADDRESS = re.compile(
+    r"(?:(?P<host>[\w.-]+):(?P<port>\d{1,5}))?(?::|^)?(?P<database>[\w-]+)?$"
+)
+
+
+def redact(url: str) -> str:
+    """The address without user and password.
+
+    >>> redact("mongodb://me:secret@db.lab:27017/x")
+    'mongodb://***@db.lab:27017/x'
+    """
+    return _CREDENTIALS.sub("***@", url)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database to record into.
+
+    Attributes:
+        database: its name.
+        url: address of the server; None for the embedded server.
+        server_dir: folder of the embedded server.
+    """
+
+    database: str
+    url: str | None = None
+    server_dir: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """Printable name, free of credentials, the same on every run that records here."""
+        where = redact(self.url) if self.url else f"embedded server in {self.server_dir}"
+        return f"{where}, database {self.database}"
+
+    def connect(self, timeout: float = 3.0) -> Any:
+        """A ``pymongo`` database; starts the embedded server if that is what is wanted.
+
+        Nothing here waits much longer than ``timeout`` seconds for a server that does not answer.
+
+        Raises:
+            TrackingError: the embedded server cannot be started.
+            pymongo.errors.PyMongoError: the address is wrong.
+        """
+        import pymongo
+
+        if self.url is None:
+            assert self.server_dir is not None
+            url = server.start(self.server_dir).url
+        else:
+            url = self.url
+        milliseconds = int(timeout * 1000)
+        client: Any = pymongo.MongoClient(
+            url,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=5 * milliseconds,
+            appname="phalanx",
+        )
+        return client[self.database]
+
+
+def choose_target(
+    *,
+    mongo_url: str | None,
+    results_dir: Path,
+    database: str = DEFAULT_DATABASE,
+    sacred_address: str | None = None,
+) -> Target | None:
+    """Where to record: Sacred's ``-m``, ``mongo_url``, the environment, else the embedded server.
+
+    Returns None when there is nothing to record into: ``none`` was asked for, or no address is given and
+    the embedded server is not installed.
+
+    Raises:
+        ConfigError: an address is malformed, or carries a password outside the environment.
+    """
+    if sacred_address is not None:
+        return _from_sacred(sacred_address, database)
+    if mongo_url is not None:
+        _refuse_password(mongo_url, "mongo_url")
+    url = mongo_url if mongo_url is not None else os.environ.get(URL_VARIABLE) or None
+    if url == NO_DATABASE:
+        return None
+    if url is not None:
+        return Target(database, url=_checked(url))
+    if server.executable() is None:
+        return None
+    return Target(database, server_dir=results_dir.absolute() / "db")
+
+
+def require_target(
+    *, mongo_url: str | None, results_dir: Path, database: str = DEFAULT_DATABASE
+) -> Target:
+    """Like :func:`choose_target`, for commands that cannot do without a database.
+
+    Raises:
+        TrackingError: there is none; says how to get one.
+    """
+    target = choose_target(mongo_url=mongo_url, results_dir=results_dir, database=database)
+    if target is None:
+        raise TrackingError(
+            f"no database: give --mongo-url, set {URL_VARIABLE}, or {server.INSTALL_HINT}"
+        )
+    return target
+
+
+def _refuse_password(address: str, origin: str) -> None:
+    if _PASSWORD.search(address):
+        raise ConfigError(
+            f"{origin}: a password there would end up in process lists and in the run's record. "
+            f"Put the address into the environment variable {URL_VARIABLE} instead."
+        )
+
+
+def _checked(url: str) -> str:
+    if not url.startswith(("mongodb://", "mongodb+srv://")):
+        url = "mongodb://" + url
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    try:
+        if url.startswith("mongodb://"):  # the other form needs the network to be resolved
+            parse_uri(url, validate=True)
+    except (PyMongoError, ValueError) as error:
+        raise ConfigError(
+            f"the MongoDB address {redact(url)!r} is malformed: {redact(str(error))}. "
+            "Expected mongodb://host:port"
+        ) from None
+    return url
+
+
+def _from_sacred(address: str, database: str) -> Target:
+    _refuse_password(address, "-m")
+    if "://" in address:
+        return Target(database, url=_checked(address))
+    match = _SACRED_ADDRESS.match(address)
+    if match is None or not any(match.groupdict().values()):
+        raise ConfigError(
+            f"-m {redact(address)!r}: expected host:port:database, host:port, a database name, "
+            "or mongodb://host:port"
+        )
+    host, port = match["host"] or "localhost", match["port"] or "27017"
+    return Target(match["database"] or database, url=f"mongodb://{host}:{port}")
