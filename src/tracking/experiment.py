@@ -1,0 +1,279 @@
+"""One run as a Sacred experiment: recorded on disk, mirrored to MongoDB, ended properly."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigError, TrackingError
+from .files import read_json
+from .output import Output
+from .plain import plain, plain_scalar
+from .provenance import git_state, versions
+from .record import RUNS_FOLDER, read_output, utc_now
+from .server import INSTALL_HINT
+from .sources import imported_sources
+from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, redact
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # Sacred's use of pkg_resources is deprecated, nobody can help it
+        from sacred import SETTINGS, Experiment
+        from sacred.run import Run
+except ModuleNotFoundError as missing:
+    if missing.name != "pkg_resources":
+        raise
+    raise TrackingError(
+        "Sacred needs the module pkg_resources, which this version of setuptools no longer has. "
+        "Try: pip install 'setuptools>=77.0.3,<82'"
+    ) from None
+
+from .mirror import Mirror
+from .spool import Spool
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 10.0
+
+
+class RunHandle:
+    """What the body of a run sees of its record."""
+
+    def __init__(self, run: Run, uid: str, directory: Path, mirror: Mirror | None) -> None:
+        self._run, self._mirror = run, mirror
+        self._has_result = False
+        self.uid = uid
+        """The run's name for good, also that of its folder."""
+        self.directory = directory
+        """The run's folder; checkpoints belong here."""
+        self.info: dict[str, Any] = run.info
+        """Facts about the run, stored at each beat: plain values by name."""
+
+    @property
+    def run_id(self) -> int | str:
+        """The run's number in the database; its uid as long as it has none."""
+        number = None if self._mirror is None else self._mirror.run_id
+        return self.uid if number is None else number
+
+    def log_scalar(self, name: str, value: Any, step: int) -> None:
+        """Record one point of a metric."""
+        self._run.log_scalar(name, plain_scalar(value), int(step))
+
+    def add_artifact(self, path: Path, name: str | None = None) -> None:
+        """Store a copy of a file with the run, in place of an earlier one of that name."""
+        self._run.add_artifact(str(path), name or Path(path).name)
+
+    def set_result(self, result: Any) -> None:
+        """Record the outcome in place of what the body returns; a single number can be sorted by."""
+        self._has_result = True
+        self._run.result = plain(result)
+
+    def final_result(self, returned: Any) -> Any:
+        """What goes on record as the outcome, given what the body returned."""
+        return self._run.result if self._has_result else plain(returned)
+
+
+class _Experiment(Experiment):  # type: ignore[misc]
+    """Sacred's experiment with sources and git state of this package.
+
+    Sacred's own search opens the repository once per source file, which takes minutes in a large one.
+    """
+
+    def get_experiment_info(self) -> dict[str, Any]:
+        package = __name__.split(".")[0]
+        root = Path(__file__).resolve().parents[1]
+        git = git_state(root)
+        found = versions(__version__)
+        return {
+            "name": self.path,
+            "base_dir": str(root),
+            "sources": [list(source) for source in imported_sources(package, root)],
+            "dependencies": [
+                f"{k}=={v}" for k, v in found.items() if k not in ("python", "phalanx")
+            ],
+            "repositories": [] if git is None else [git],
+            "mainfile": "main.py",
+        }
+
+
+def run_experiment(
+    main: Callable[[RunHandle], Any],
+    *,
+    name: str,
+    config: Mapping[str, Any],
+    results_dir: Path,
+    sacred_options: Sequence[str] = (),
+    mongo_url: str | None = None,
+    mongo_db: str = DEFAULT_DATABASE,
+    resume_uid: str | None = None,
+    resume_step: int | None = None,
+) -> Any:
+    """Run ``main`` as one recorded run and return what it returns.
+
+    Neither the start nor the course nor the end of the run depends on the database: see
+    :class:`~.mirror.Mirror`.
+
+    Args:
+        main: the body of the run.
+        name: name of the experiment.
+        config: the composed, nested config.
+        results_dir: runs are recorded in ``<results_dir>/runs/<uid>``.
+        sacred_options: command line options of Sacred's, e.g. ``["-c", "a comment"]``.
+        mongo_url: the user's MongoDB; ``none`` for no database at all.
+        mongo_db: name of the database.
+        resume_uid: continue this run, in its folder and under its number.
+        resume_step: the env step it continues from; points recorded after it are dropped.
+
+    Raises:
+        ConfigError: an option or address is wrong.
+        Exception: whatever ``main`` raises, after it is on record.
+    """
+    experiment = _build(name, plain(config))
+    options = _parse_options(experiment, list(sacred_options))
+    target = choose_target(
+        mongo_url=mongo_url,
+        results_dir=results_dir,
+        database=mongo_db,
+        sacred_address=options.pop("--mongo_db", None),
+    )
+    uid, meta = _identity(results_dir, resume_uid)
+    unobserved = bool(options.get("--unobserved"))
+    directory = results_dir.absolute() / ("unobserved" if unobserved else RUNS_FOLDER) / uid
+    resumed = "resumed_from" not in meta and resume_uid is not None
+    output = Output(read_output(directory) if resumed else "")
+    mirror = None
+    if unobserved:
+        directory.mkdir(parents=True, exist_ok=True)
+    else:
+        spool = Spool(directory, output, (resume_step or 0) if resumed else None)
+        experiment.observers.append(spool)
+        if target is not None:
+            mirror = Mirror(target, spool)
+            experiment.observers.append(mirror)
+        elif mongo_url != NO_DATABASE:
+            _say_spool_only(directory)
+    returned: list[Any] = []
+
+    def train(_run: Run) -> Any:
+        handle = RunHandle(_run, uid, directory, mirror)
+        returned.append(main(handle))
+        return handle.final_result(returned[0])
+
+    experiment.main(train)
+    info = _resumed_info(directory) if resumed else _fresh_info()
+    experiment.captured_out_filter = output.sacred_filter
+    own_capture = options.get("--capture") is None
+    before, SETTINGS.CAPTURE_MODE = SETTINGS.CAPTURE_MODE, "no"
+    try:
+        if own_capture:
+            with output.capture():
+                experiment.run("train", info=info, meta_info=meta, options=options)
+        else:
+            experiment.run("train", info=info, meta_info=meta, options=options)
+    except Exception:
+        if options.get("--pdb"):
+            import pdb
+
+            pdb.post_mortem()
+        raise
+    finally:
+        SETTINGS.CAPTURE_MODE = before
+    return returned[0] if returned else None
+
+
+def _build(name: str, config: dict[str, Any]) -> _Experiment:
+    discovery = SETTINGS.DISCOVER_SOURCES, SETTINGS.DISCOVER_DEPENDENCIES
+    SETTINGS.DISCOVER_SOURCES = SETTINGS.DISCOVER_DEPENDENCIES = "none"
+    try:
+        experiment = _Experiment(name, interactive=True, save_git_info=False)
+    finally:
+        SETTINGS.DISCOVER_SOURCES, SETTINGS.DISCOVER_DEPENDENCIES = discovery
+    # Without a logger of its own Sacred configures the root logger, that is everybody's.
+    experiment.logger = logging.getLogger(f"{__name__.split('.')[0]}.sacred")
+    experiment.logger.setLevel(logging.WARNING)
+    experiment.add_config(config)
+    return experiment
+
+
+def _parse_options(experiment: _Experiment, words: list[str]) -> dict[str, Any]:
+    """Sacred's options by long name, parsed by Sacred's own grammar."""
+    from docopt import DocoptExit, docopt
+
+    for at, word in enumerate(words):
+        if (word in ("-m", "--mongo_db") and at + 1 < len(words)) or word.startswith("--mongo_db="):
+            address = word.partition("=")[2] or words[at + 1]
+            choose_target(mongo_url=None, results_dir=Path(), sacred_address=address)
+    _, usage, grammar = experiment.get_usage("phalanx")
+    try:
+        parsed = dict(docopt(grammar, words, default_help=False))
+    except DocoptExit:
+        shown = " ".join(redact(word) for word in words)
+        raise ConfigError(
+            f"Sacred does not understand {shown!r}; `phalanx --help` lists the options"
+        ) from None
+    if parsed.pop("--help", False):
+        print(usage)
+        raise SystemExit(0)
+    options = {key: value for key, value in parsed.items() if key.startswith("--")}
+    if options.get("--id") is not None:
+        options["--id"] = _whole_number("--id", options["--id"])
+    beat = options.get("--beat-interval")
+    if beat is None:
+        options["--beat-interval"] = BEAT_SECONDS
+    elif not _is_positive(beat):
+        raise ConfigError(f"--beat-interval {beat!r}: expected a number of seconds above 0")
+    return options
+
+
+def _whole_number(option: str, text: str) -> int:
+    if not text.isdigit():
+        raise ConfigError(f"{option} {text!r}: run ids in the database are whole numbers")
+    return int(text)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def _identity(results_dir: Path, resume_uid: str | None) -> tuple[str, dict[str, Any]]:
+    """Uid of the run and what goes into its ``meta``."""
+    uid = f"{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    if resume_uid is None:
+        return uid, {"uid": uid}
+    if (results_dir / RUNS_FOLDER / resume_uid / "run.json").exists():
+        return resume_uid, {"uid": resume_uid}
+    # Under its old name it would replace in the database what this folder no longer has.
+    log.warning("run %s has no record in %s; it goes on as run %s", resume_uid, results_dir, uid)
+    return uid, {"uid": uid, "resumed_from": resume_uid}
+
+
+def _fresh_info() -> dict[str, Any]:
+    info: dict[str, Any] = {"versions": versions(__version__)}
+    git = git_state(Path(__file__).resolve().parents[1])
+    if git is not None:
+        info["git"] = git
+    return info
+
+
+def _resumed_info(directory: Path) -> dict[str, Any]:
+    earlier = read_json(directory / "info.json", {})
+    return {**earlier, **_fresh_info()}
+
+
+def _say_spool_only(directory: Path) -> None:
+    log.warning(
+        "no database: this run is recorded in %s only. Set %s, or %s; `phalanx sync` then delivers it.",
+        directory,
+        URL_VARIABLE,
+        INSTALL_HINT,
+    )
