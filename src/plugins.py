@@ -6,23 +6,27 @@ import importlib
 import importlib.util
 import logging
 import sys
+import zlib
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from .errors import PhalanxError, RegistryError
+from .registry import load_builtin_parts
 
 GROUP = "phalanx.plugins"
 log = logging.getLogger("phalanx.plugins")
 
 _broken: dict[str, str] = {}
+_files: list[str] = []
 _installed_loaded = False
 
 
 def load_plugins(named: Sequence[str]) -> None:
     """Load installed plugins (entry-point group ``phalanx.plugins``) and those a config names.
 
-    An installed plugin that fails is reported and left out, so it never breaks runs that do not use it.
+    An installed plugin that fails is reported and left out, so it never breaks runs that do not use
+    it.
 
     Args:
         named: module names or paths of Python files.
@@ -31,6 +35,8 @@ def load_plugins(named: Sequence[str]) -> None:
         RegistryError: a *named* plugin cannot be imported.
     """
     global _installed_loaded
+    # First come the parts of the package: a plugin that takes one of their names is then at fault.
+    load_builtin_parts()
     if not _installed_loaded:
         _installed_loaded = True
         for point in entry_points(group=GROUP):
@@ -42,6 +48,25 @@ def load_plugins(named: Sequence[str]) -> None:
 def broken_plugins() -> dict[str, str]:
     """Installed plugins that could not be imported, and why."""
     return dict(_broken)
+
+
+def broken_hint() -> str:
+    """Sentence naming the broken plugins, for errors about unknown parts; empty if all are well."""
+    if not _broken:
+        return ""
+    listed = "; ".join(f"{name} ({why})" for name, why in sorted(_broken.items()))
+    return f" It may come from an installed plugin that could not be imported: {listed}."
+
+
+def loaded_plugin_files() -> list[str]:
+    """Plugins that were loaded from files, in order: what a spawned process has to load again."""
+    return list(_files)
+
+
+def load_plugin_files(files: Sequence[str]) -> None:
+    """Make the classes of plugin files known under the module names they have in the parent."""
+    for file in files:
+        _import_file(Path(file))
 
 
 def _load_installed(point: EntryPoint) -> None:
@@ -69,14 +94,15 @@ def _load_named(name: str) -> None:
     except Exception as error:
         raise RegistryError(
             f"plugin {name!r} (config key plugins) could not be imported: "
-            f"{type(error).__name__}: {error}. Give an importable module name or the path of a .py file."
+            f"{type(error).__name__}: {error}. Give an importable module name or the path of a "
+            ".py file."
         ) from error
 
 
 def _import_file(path: Path) -> None:
-    module_name = f"phalanx_plugin_{path.stem}"
-    loaded = sys.modules.get(module_name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+    # The number keeps two files of the same name apart, and is the same in a spawned process.
+    module_name = f"phalanx_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if module_name in sys.modules:
         return
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
@@ -90,3 +116,4 @@ def _import_file(path: Path) -> None:
     except BaseException:
         del sys.modules[module_name]
         raise
+    _files.append(str(path))
