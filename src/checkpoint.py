@@ -133,7 +133,9 @@ def find_checkpoint(path: Path) -> Path:
             return old
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}: there is no such folder")
-    raise CheckpointError(f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one")
+    raise CheckpointError(
+        f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one"
+    )
 
 
 def _storable(value: Any) -> Any:

@@ -15,12 +15,18 @@ from .errors import ConfigError, PhalanxError, did_you_mean
 USAGE = """\
 Phalanx {version}: cooperative multi-agent reinforcement learning from registered parts.
 
-  phalanx --config=ALG [--env-config=ENV] [SACRED OPTIONS] [with KEY=VALUE ...]    train
-  phalanx print_config --config=ALG [--env-config=ENV] [with KEY=VALUE ...]       every value and its origin
-  phalanx list [KIND [PART]]                                                      parts there are, their keys
-  phalanx evaluate CHECKPOINT [--out FILE.csv] [with KEY=VALUE ...]               test episodes, one row each
-  phalanx with resume=RUN [KEY=VALUE ...]                                         continue a killed run
-  phalanx runs | plot | db | sync                                                 look at runs (each has --help)
+  phalanx --config=ALG [--env-config=ENV] [SACRED OPTIONS] [with KEY=VALUE ...]
+      train and record a run
+  phalanx with resume=RUN [KEY=VALUE ...]
+      continue a run that was killed, or go on with a finished one (t_max=...)
+  phalanx evaluate CHECKPOINT [--out FILE.csv] [with KEY=VALUE ...]
+      play test episodes, one CSV row each
+  phalanx print_config --config=ALG [--env-config=ENV] [with KEY=VALUE ...]
+      every value of a run with its origin and description
+  phalanx list [KIND [PART]]
+      the parts there are, and the keys of one
+  phalanx runs | plot | db | sync
+      look at runs; each has --help
 
 `python src/main.py` is the same as `phalanx`. Examples:
 

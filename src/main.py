@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -34,9 +35,8 @@ if __name__ in ("__main__", "__mp_main__"):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status (0 good, 1 user's error, 130 interrupted)."""
-    from phalanx.cli import run
-
-    return run(sys.argv[1:] if argv is None else argv)
+    cli = importlib.import_module("phalanx.cli")
+    return int(cli.run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

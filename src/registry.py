@@ -158,9 +158,7 @@ def load_builtin_parts() -> None:
 def needs(part: type[Any]) -> tuple[str, ...]:
     """Kinds of the other parts that ``part`` wants: its keyword-only parameters named after a kind."""
     parameters = inspect.signature(part).parameters.values()
-    return tuple(
-        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in REGISTRIES
-    )
+    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in REGISTRIES)
 
 
 def reachable_kinds(chosen: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,9 @@ def named_seed(seed: int, purpose: str) -> int:
     >>> named_seed(0, "env") != named_seed(0, "act") and named_seed(1, "env") != named_seed(0, "env")
     True
     """
-    words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(2, np.uint32)
+    words = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(
+        2, np.uint32
+    )
     return (int(words[0]) << 32 | int(words[1])) & (2**63 - 1)
 
 

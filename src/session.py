@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
-import torch
-
-from . import __version__
 from .checkpoint import find_checkpoint, load_checkpoint, read_meta
 from .config import Composed, compose, compose_stored
 from .errors import CheckpointError
@@ -29,7 +22,10 @@ log = logging.getLogger("phalanx.session")
 
 
 def train(
-    config: str | None, env_config: str | None, updates: Sequence[str], sacred_options: Sequence[str]
+    config: str | None,
+    env_config: str | None,
+    updates: Sequence[str],
+    sacred_options: Sequence[str],
 ) -> int:
     """Train one run, recorded; returns the exit status."""
     composed, checkpoint = _compose(config, env_config, updates)
@@ -89,7 +85,6 @@ def _train(composed: Composed, handle: RunHandle, checkpoint: Path | None) -> di
     handle.info["env"] = trainer.parts.env.describe()
     handle.info["engine"] = handle.info["env"].get("engine", "")
     handle.info["device"] = str(trainer.parts.device)
-    handle.info["versions"] = versions()
     console.start(run.t_max, f"{run.name} on {_task(composed)}, run {handle.run_id}")
     start = time.perf_counter()
     try:
@@ -130,18 +125,6 @@ def _epilogue(
             f"  go on:     phalanx with resume={handle.uid} t_max={2 * trainer.run_config.t_max}",
         ]
     return "\n".join(lines)
-
-
-def versions() -> dict[str, str]:
-    """Versions that decide a result."""
-    return {
-        "phalanx": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "sacred": version("sacred"),
-    }
 
 
 class _Tracker:

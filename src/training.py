@@ -141,7 +141,10 @@ class Trainer:
         rollout.stats.clear()
         metrics |= self.parts.learner.metrics()
         metrics |= self.parts.policy.metrics(self.t_env)
-        metrics |= {"n_updates": float(self.n_updates), "episodes_in_buffer": len(self.parts.buffer)}
+        metrics |= {
+            "n_updates": float(self.n_updates),
+            "episodes_in_buffer": len(self.parts.buffer),
+        }
         if rollout.broken_episodes:
             metrics["env_restarts"] = rollout.broken_episodes
         elapsed = time.perf_counter() - self._reported

@@ -117,7 +117,8 @@ def _read_with_parents(kind: str, name: str, heirs: tuple[str, ...] = ()) -> lis
 
 
 def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
-    written, typed, notes = *_translate(written, typed), []
+    written, typed = _translate(written, typed)
+    notes: list[str] = []
     load_plugins(_last(written + typed, "plugins") or [])
     plain = [e for e in written if e.key != "overrides"]
     overrides = [e for e in written if e.key == "overrides"]
@@ -215,9 +216,7 @@ class _Router:
             raise self._unknown(entry)
         return self._route_bare(entry, notes)
 
-    def _route_part_key(
-        self, entry: Entry, kind: str, key: str, notes: list[str]
-    ) -> Entry | None:
+    def _route_part_key(self, entry: Entry, kind: str, key: str, notes: list[str]) -> Entry | None:
         if kind not in self.kinds:
             return self._unused(entry, f"no part of this run uses a {kind}", notes)
         if key in _keys(kind, self.chosen[kind]):
@@ -243,7 +242,9 @@ class _Router:
             if others:
                 return self._unused(entry, self._read_by(kind, others), notes)
         if key in pymarl.DROPPED:
-            return self._unused(entry, f"PyMARL's key has no use here: {pymarl.DROPPED[key]}", notes)
+            return self._unused(
+                entry, f"PyMARL's key has no use here: {pymarl.DROPPED[key]}", notes
+            )
         raise self._unknown(entry)
 
     def _read_by(self, kind: str, others: list[str]) -> str:
@@ -252,10 +253,12 @@ class _Router:
             return f"{reader}, but this run uses {kind} {self.chosen[kind]}"
         return f"{reader}, but no part of this run uses a {kind}"
 
-    def _unused(self, entry: Entry, why: str, notes: list[str]) -> None:
+    def _unused(self, entry: Entry, why: str, notes: list[str]) -> Entry | None:
+        """Refuse a typed word; pass over a file's value with a note."""
         if entry.from_command_line:
             raise ConfigError(f"key {entry.key!r} ({entry.origin}): {why}")
         notes.append(f"{entry.origin}: {entry.key} skipped, {why}")
+        return None
 
     def _unknown(self, entry: Entry) -> ConfigError:
         full = [f"{k}_args.{key}" for k in self.kinds for key in _keys(k, self.chosen[k])]

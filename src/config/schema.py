@@ -38,11 +38,11 @@ class RunConfig(PartConfig):
     save_buffer: bool = Field(
         True, description="keep the replay in checkpoints; without it a resumed run refills it"
     )
-    checkpoint_path: str = Field(
-        "", description="checkpoint folder to continue from, as a new run"
-    )
+    checkpoint_path: str = Field("", description="checkpoint folder to continue from, as a new run")
     resume: str = Field("", description="run id or run folder to continue as the same run")
-    local_results_path: str = Field("results", description="folder that holds runs and the database")
+    local_results_path: str = Field(
+        "results", description="folder that holds runs and the database"
+    )
     mongo_url: str | None = Field(
         None, description="MongoDB address; a password belongs in PHALANX_MONGO_URL"
     )

@@ -85,7 +85,9 @@ def read_yaml(path: Path) -> list[Entry]:
     if node is None:
         return []
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{shown} must hold `key: value` lines, not a {node.id}")
+        raise ConfigError(
+            f"{shown} must hold `key: value` lines, not a {node.tag.rpartition(':')[2]}"
+        )
     return list(_entries(node, shown, prefix=""))
 
 
@@ -138,7 +140,7 @@ def parse_value(text: str) -> Any:
     except (ValueError, SyntaxError):
         pass
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
 

@@ -103,7 +103,9 @@ class EpisodeStore:
         """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""
         packed: dict[str, torch.Tensor] = {"lengths": torch.from_numpy(self.lengths[rows].copy())}
         for name, field in self.fields.items():
-            parts = [self.arrays[name][r, : field.steps(int(self.lengths[r]))] for r in rows.tolist()]
+            parts = [
+                self.arrays[name][r, : field.steps(int(self.lengths[r]))] for r in rows.tolist()
+            ]
             empty = np.zeros((0, *field.shape), field.dtype)
             packed[name] = torch.from_numpy(np.concatenate([empty, *parts]))
         return packed

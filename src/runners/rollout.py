@@ -83,9 +83,7 @@ class Rollout:
         self.store.write_seen(rows, self._t[rows], self._seen)
         self.seconds["env"] += time.perf_counter() - start
 
-    def step(
-        self, active: NDArray[np.bool_], t_env: int, test_mode: bool
-    ) -> NDArray[np.bool_]:
+    def step(self, active: NDArray[np.bool_], t_env: int, test_mode: bool) -> NDArray[np.bool_]:
         """One step in the copies where ``active`` (B,) is true.
 
         Returns:
@@ -155,10 +153,7 @@ class Rollout:
         self._seen = None if state["seen"] is None else Timestep(**state["seen"])
 
 
-
-def play_episodes(
-    rollout: Rollout, rows: NDArray[np.bool_], t_env: int, test_mode: bool
-) -> int:
+def play_episodes(rollout: Rollout, rows: NDArray[np.bool_], t_env: int, test_mode: bool) -> int:
     """Play one whole episode in each copy of ``rows`` (B,); returns the environment steps taken."""
     rollout.restart(rows)
     active, steps = rows.copy(), 0

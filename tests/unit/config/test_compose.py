@@ -150,7 +150,9 @@ def test_unknown_key_in_a_file_tells_the_line(tmp_path: Path) -> None:
 
 
 def test_unknown_part_suggests() -> None:
-    with pytest.raises(ConfigError, match=r"unknown mixer 'qmx' \(command line\)\. Did you mean 'qmix'"):
+    with pytest.raises(
+        ConfigError, match=r"unknown mixer 'qmx' \(command line\)\. Did you mean 'qmix'"
+    ):
         qmix("mixer=qmx")
 
 
@@ -184,7 +186,7 @@ def test_a_key_two_parts_read_names_both() -> None:
 def test_unknown_config_lists_what_there_is() -> None:
     with pytest.raises(ConfigError, match=r"--config=qmxi: no such config\. Did you mean 'qmix'"):
         compose("qmxi", "matrix")
-    with pytest.raises(ConfigError, match="no algorithm chosen: add --config=NAME, one of .*qmix"):
+    with pytest.raises(ConfigError, match=r"no algorithm chosen: add --config=NAME, one of .*qmix"):
         compose(None, "matrix")
 
 

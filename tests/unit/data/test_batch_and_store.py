@@ -100,7 +100,9 @@ def test_episode_bytes_is_what_numpy_takes() -> None:
 
 def test_a_field_of_the_wrong_shape_is_named() -> None:
     batch = _batch()
-    with pytest.raises(ValueError, match=r"batch field state has shape \(1, 3, 9\), not \(1, 3, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"batch field state has shape \(1, 3, 9\), not \(1, 3, 4\)"
+    ):
         EpisodeBatch(**{**_fields(batch), "state": torch.zeros(1, 3, 9)})
 
 

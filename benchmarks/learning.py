@@ -1,0 +1,173 @@
+"""Learning curves: train every (algorithm, map, seed) of a suite and keep curve, config and plot.
+
+    python benchmarks/learning.py train --suite qmix_family --jobs 2
+    python benchmarks/learning.py plot --suite qmix_family
+
+Results go to results/benchmarks/learning/<suite>/: one CSV per run, one JSON per algorithm and map with the
+composed config, curves.png and table.md. A run that has its CSV is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "results" / "benchmarks" / "learning"
+RUNS = ROOT / "results" / "learning"
+COLUMNS = ("test_battle_won_mean", "test_return_mean", "test_ep_length_mean")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training run of a suite."""
+
+    algorithm: str
+    map_name: str
+    seed: int
+    t_max: int
+
+    @property
+    def stem(self) -> str:
+        """File name without ending."""
+        return f"{self.algorithm}-{self.map_name}-seed{self.seed}"
+
+
+SUITES: dict[str, list[Case]] = {
+    "qmix_family": [
+        *(Case(a, "3m", s, 300_000) for s in (0, 1, 2) for a in ("qmix", "vdn", "vdfd")),
+        *(Case(a, m, 0, 300_000) for m in ("8m", "2s3z") for a in ("qmix", "vdfd")),
+    ],
+}
+
+
+def train(case: Case, folder: Path) -> str:
+    """Run one case through the command line; returns a line on how it went."""
+    curve = folder / f"{case.stem}.csv"
+    if curve.exists():
+        return f"{case.stem}: done already"
+    results = RUNS / folder.name / case.stem
+    command = [
+        *(sys.executable, str(ROOT / "src" / "main.py")),
+        *(f"--config={case.algorithm}", "--env-config=sc2", "with"),
+        *(f"map_name={case.map_name}", f"seed={case.seed}", f"t_max={case.t_max}"),
+        *("engine=embedded", f"local_results_path={results}", "mongo_url=none"),
+        *("save_buffer=False", "save_model_interval=1000000000"),
+    ]
+    start = time.perf_counter()
+    log = results.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as out:
+        status = subprocess.call(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
+    minutes = (time.perf_counter() - start) / 60
+    if status:
+        return f"{case.stem}: failed with status {status}, see {log}"
+    (run,) = sorted((results / "runs").iterdir())
+    write_curve(run, curve, minutes)
+    config = json.loads((run / "config.json").read_text())
+    config_file = folder / f"{case.algorithm}-{case.map_name}.json"
+    config_file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    return f"{case.stem}: {minutes:.1f} min"
+
+
+def write_curve(run: Path, file: Path, minutes: float) -> None:
+    """Test metrics of a run's folder as CSV; the wall time stands in the last column of every row."""
+    points: dict[int, dict[str, float]] = defaultdict(dict)
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["name"] in COLUMNS:
+            for step, value in zip(row["steps"], row["values"], strict=True):
+                points[step][row["name"]] = value
+    beside = file.with_suffix(".tmp")
+    with beside.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["t_env", *COLUMNS, "run_minutes"])
+        for step, values in sorted(points.items()):
+            writer.writerow([step, *(round(values[c], 4) for c in COLUMNS), round(minutes, 2)])
+    beside.rename(file)
+
+
+def plot(suite: str, folder: Path) -> None:
+    """Draw mean and range over seeds per map, and write the table."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    runs: dict[str, dict[str, list[list[tuple[int, float]]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    minutes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for case in SUITES[suite]:
+        file = folder / f"{case.stem}.csv"
+        if not file.exists():
+            continue
+        with file.open() as source:
+            rows = list(csv.DictReader(source))
+        points = [(int(r["t_env"]), float(r["test_battle_won_mean"])) for r in rows]
+        runs[case.map_name][case.algorithm].append(points)
+        minutes[case.map_name, case.algorithm].append(float(rows[-1]["run_minutes"]))
+    figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
+    lines = [
+        "| map | algorithm | seeds | best test win rate by seed | last | steps to 0.9 | min per run |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for axis, (map_name, algorithms) in zip(axes[0], runs.items(), strict=True):
+        for algorithm, curves in algorithms.items():
+            length = min(len(c) for c in curves)
+            steps = [t for t, _ in curves[0][:length]]
+            values = [[c[i][1] for c in curves] for i in range(length)]
+            (line,) = axis.plot(steps, [sum(v) / len(v) for v in values], label=algorithm)
+            low, high = [min(v) for v in values], [max(v) for v in values]
+            axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
+            reached = [next((t for t, v in c if v >= 0.9), None) for c in curves]
+            lines.append(
+                f"| {map_name} | {algorithm} | {len(curves)} "
+                f"| {', '.join(f'{max(v for _, v in c):.2f}' for c in curves)} "
+                f"| {', '.join(f'{c[-1][1]:.2f}' for c in curves)} "
+                f"| {', '.join('-' if r is None else f'{r // 1000}k' for r in reached)} "
+                f"| {', '.join(f'{m:.0f}' for m in minutes[map_name, algorithm])} |"
+            )
+        axis.set(title=map_name, xlabel="environment steps", ylim=(-0.02, 1.02))
+        axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)
+        axis.legend(frameon=False)
+    axes[0][0].set_ylabel("test win rate (mean, range over seeds)")
+    figure.suptitle("Embedded battle engine (a simulator of its own, not StarCraft II)", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(folder / "curves.png", dpi=110)
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("what", choices=("train", "plot"))
+    parser.add_argument("--suite", choices=sorted(SUITES), default="qmix_family")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    arguments = parser.parse_args()
+    folder = OUT / arguments.suite
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "train":
+        os.environ["OMP_NUM_THREADS"] = "1"
+        cases = [c for c in SUITES[arguments.suite] if arguments.only in c.stem]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for line in pool.map(lambda case: train(case, folder), cases):
+                print(line, flush=True)
+    plot(arguments.suite, folder)
+
+
+if __name__ == "__main__":
+    main()

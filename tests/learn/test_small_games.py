@@ -1,0 +1,39 @@
+"""Every shipped algorithm solves a game it must be able to solve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phalanx.config.sources import CONFIG_DIR
+
+from ..recorder import trainer
+
+ALGORITHMS = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
+# Values of the two-step game that only a mixer which sees the state can represent.
+STATE_AWARE = [name for name in ALGORITHMS if name not in ("iql", "vdn")]
+SMALL = (
+    "epsilon_anneal_time=2000",
+    "t_max=4000",
+    "env_steps_per_update=8",
+    "target_update_interval=40",
+    "buffer_size=300",
+    "test_interval=4000",
+    "save_model=False",
+    "batch_size=32",
+    "lr=0.002",
+)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_finds_the_best_corner(algorithm: str, tmp_path: Path) -> None:
+    run, _ = trainer(tmp_path, algorithm, "matrix", "game=coordination", *SMALL)
+    assert run.run()["return_mean"] == 4.0
+
+
+@pytest.mark.parametrize("algorithm", STATE_AWARE)
+def test_solves_the_two_step_game(algorithm: str, tmp_path: Path) -> None:
+    words = (*SMALL, "t_max=12000", "epsilon_finish=1.0", "epsilon_anneal_time=12000")
+    run, _ = trainer(tmp_path, algorithm, "matrix", "game=two_step", *words)
+    assert run.run()["return_mean"] == 8.0

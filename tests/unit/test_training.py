@@ -1,0 +1,155 @@
+"""One seed decides everything; a checkpoint continues bit for bit; steps per update are what was asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from phalanx.checkpoint import find_checkpoint, load_checkpoint
+from phalanx.errors import CheckpointError, ConfigError
+from phalanx.training import Clock
+
+from ..recorder import trainer
+
+SMALL = (
+    "t_max=1200",
+    "test_interval=400",
+    "log_interval=300",
+    "test_nepisode=4",
+    "batch_size=4",
+    "batch_size_run=3",
+    "buffer_size=40",
+    "env_steps_per_update=16",
+    "save_model_interval=600",
+)
+TASKS = [
+    ("qmix", "matrix", "game=two_step"),
+    ("vdfd", "matrix", "game=two_step"),
+    ("qmix", "sc2", "map_name=3m"),
+    ("vdfd", "sc2", "map_name=3m"),
+]
+
+
+@pytest.mark.parametrize(("config", "env", "task"), TASKS)
+def test_same_seed_same_metrics(config: str, env: str, task: str, tmp_path: Path) -> None:
+    curves = []
+    for attempt in ("a", "b"):
+        run, recorder = trainer(tmp_path / attempt, config, env, task, *SMALL, "save_model=False")
+        run.run()
+        curves.append(recorder.rows)
+    assert curves[0] == curves[1]
+    assert len(curves[0]) > 40
+
+
+def test_another_seed_gives_other_metrics(tmp_path: Path) -> None:
+    curves = []
+    for seed in (0, 1):
+        words = (*SMALL, "save_model=False", f"seed={seed}")
+        run, recorder = trainer(tmp_path / str(seed), "qmix", "matrix", *words)
+        run.run()
+        curves.append(recorder.rows)
+    assert curves[0] != curves[1]
+
+
+@pytest.mark.parametrize("runner", ["vector", "episode"])
+@pytest.mark.parametrize(("config", "env", "task"), TASKS)
+def test_continuing_equals_never_stopping(
+    config: str, env: str, task: str, runner: str, tmp_path: Path
+) -> None:
+    words = (task, f"runner={runner}", *SMALL)
+    whole, all_rows = trainer(tmp_path / "whole", config, env, *words)
+    whole.run()
+
+    class KilledError(Exception):
+        pass
+
+    part, _ = trainer(tmp_path / "part", config, env, *words)
+    write = part._write
+
+    def write_and_die(name: str, state: object) -> None:
+        write(name, state)  # type: ignore[arg-type]
+        if name == "latest":
+            raise KilledError
+
+    part._write = write_and_die  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        part.run()
+
+    resumed, rows = trainer(tmp_path / "part", config, env, *words)
+    resumed.load(load_checkpoint(find_checkpoint(tmp_path / "part")))
+    stopped_at = resumed.t_env
+    assert 600 <= stopped_at < 1200
+    resumed.run()
+    assert rows.rows == [row for row in all_rows.rows if row[1] > stopped_at]
+    _assert_equal(
+        load_checkpoint(tmp_path / "whole" / "checkpoints" / "latest"),
+        load_checkpoint(tmp_path / "part" / "checkpoints" / "latest"),
+    )
+
+
+def _assert_equal(a: object, b: object, path: str = "") -> None:
+    assert type(a) is type(b), path
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path  # type: ignore[attr-defined]
+        for key in a:
+            _assert_equal(a[key], b[key], f"{path}/{key}")  # type: ignore[index]
+    elif isinstance(a, (list, tuple)):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):  # type: ignore[call-overload]
+            _assert_equal(x, y, f"{path}/{i}")
+    elif isinstance(a, torch.Tensor) or hasattr(a, "dtype"):
+        left, right = torch.as_tensor(a), torch.as_tensor(b)
+        assert left.dtype == right.dtype, path
+        assert torch.equal(left, right), path
+    else:
+        assert a == b, path
+
+
+@pytest.mark.parametrize("runner", ["vector", "episode"])
+@pytest.mark.parametrize("envs", [1, 5])
+def test_steps_per_update_do_not_depend_on_runner_or_envs(
+    runner: str, envs: int, tmp_path: Path
+) -> None:
+    words = (*SMALL, f"runner={runner}", f"batch_size_run={envs}", "save_model=False")
+    run, _ = trainer(tmp_path, "qmix", "matrix", *words)
+    run.run()
+    assert run.learning_since is not None
+    assert run.n_updates == (run.t_env - run.learning_since) // 16
+
+
+def test_networks_only_checkpoint_is_refused_for_training(tmp_path: Path) -> None:
+    run, _ = trainer(tmp_path, "qmix", "matrix", *SMALL)
+    run.run()
+    state = load_checkpoint(tmp_path / "checkpoints" / "best")
+    again, _ = trainer(tmp_path, "qmix", "matrix", *SMALL)
+    with pytest.raises(CheckpointError, match="holds networks only"):
+        again.load(state)
+
+
+def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
+    run, _ = trainer(tmp_path, "qmix", "matrix", *SMALL)
+    run.run()
+    state = load_checkpoint(find_checkpoint(tmp_path))
+    other, _ = trainer(tmp_path, "qmix", "matrix", *SMALL, "rnn_hidden_dim=32")
+    with pytest.raises(CheckpointError, match="does not fit this config"):
+        other.load(state)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="torch sees no CUDA device"):
+        trainer(tmp_path, "qmix", "matrix", "device=cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("config", "env", "task"), TASKS)
+def test_trains_on_cuda(config: str, env: str, task: str, tmp_path: Path) -> None:
+    run, recorder = trainer(tmp_path, config, env, task, *SMALL, "device=cuda")
+    run.run()
+    assert recorder.curve("loss")
+
+
+def test_clock_does_not_pile_up() -> None:
+    clock = Clock(interval=10, first=0)
+    assert [t for t in (0, 3, 11, 12, 45, 46, 50) if clock.due(t)] == [0, 11, 45, 50]
