@@ -1,0 +1,300 @@
+"""Find the usual mistakes of a custom environment before it is trained on."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EnvError
+from .protocol import Discrete, Env, EnvSpec, Timestep
+
+Snapshot = dict[str, NDArray[Any]]
+
+_COPIES = 3
+
+
+class EnvFactory(Protocol):
+    """Builds a batch, e.g. ``functools.partial(MyEnv, MyEnv.Config())``."""
+
+    def __call__(self, *, num_envs: int, seed: int) -> Env:
+        """B copies."""
+        ...
+
+
+def check_env(make: EnvFactory) -> None:
+    """Play an environment with random available actions and check it against the protocol.
+
+    Args:
+        make: builds the environment; called several times with different ``num_envs``.
+
+    Raises:
+        EnvError: lists every mistake found, each with what to do about it.
+    """
+    mistakes: list[str] = []
+    checks: tuple[Callable[[EnvFactory], Iterator[str]], ...] = (
+        _check_spec,
+        _check_play,
+        _check_masked_reset,
+        _check_repeatable,
+        _check_continues,
+    )
+    for check in checks:
+        mistakes += check(make)
+        # Later checks compare arrays, which is pointless while their shapes are wrong.
+        if mistakes and check in (_check_spec, _check_play):
+            break
+    if mistakes:
+        raise EnvError(
+            f"{_name(make)} breaks the environment protocol:\n"
+            + "\n".join(f"  - {m}" for m in dict.fromkeys(mistakes))
+        )
+
+
+def _name(make: EnvFactory) -> str:
+    target = make.func if isinstance(make, functools.partial) else make
+    return getattr(target, "__name__", str(target))
+
+
+def _check_spec(make: EnvFactory) -> Iterator[str]:
+    env = make(num_envs=_COPIES, seed=0)
+    try:
+        spec = env.spec
+        if env.num_envs != _COPIES:
+            yield f"num_envs is {env.num_envs} after num_envs={_COPIES} was asked for: keep it"
+        for key in ("n_agents", "obs_dim", "state_dim", "episode_limit"):
+            value = getattr(spec, key)
+            if not isinstance(value, int) or value < 1:
+                yield f"spec.{key} is {value!r}: make it a Python int of at least 1"
+        if not isinstance(spec.action, Discrete):
+            yield f"spec.action is {spec.action}: phalanx needs Discrete(n) actions"
+        if spec.agent_groups is not None and len(spec.agent_groups) != spec.n_agents:
+            yield (
+                f"spec.agent_groups has {len(spec.agent_groups)} entries for {spec.n_agents} agents: "
+                "give one group per agent"
+            )
+        try:
+            json.dumps(env.describe())
+        except TypeError as error:
+            yield f"describe() cannot be stored as JSON ({error}): return plain numbers and strings"
+    finally:
+        env.close()
+        env.close()
+
+
+def _check_play(make: EnvFactory) -> Iterator[str]:
+    """One episode per copy without restarts, and one step beyond."""
+    env = make(num_envs=_COPIES, seed=0)
+    try:
+        seen = env.reset()
+        yield from _look(env.spec, seen, "after reset()")
+        if (seen.terminated | seen.truncated).any():
+            yield "an episode is over right after reset(): clear terminated and truncated there"
+        if _wrong_shape(env.spec, seen):
+            return
+        players = [np.random.default_rng([0, b]) for b in range(_COPIES)]
+        for t in range(env.spec.episode_limit + 1):
+            if t == env.spec.episode_limit and not (seen.terminated | seen.truncated).all():
+                yield (
+                    f"an episode goes on after spec.episode_limit = {t} steps: set truncated there, "
+                    "or raise the limit"
+                )
+                return
+            actions = _act(seen, players)
+            if actions is None:
+                return
+            before = _snapshot(seen)
+            seen = env.step(actions)
+            yield from _look(env.spec, seen, "after step()")
+            yield from _check_frozen(before, seen)
+    finally:
+        env.close()
+
+
+def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
+    """Mistakes visible in one timestep."""
+    yield from (f"{mistake} ({when})" for mistake in _wrong_shape(spec, seen))
+    for name in ("obs", "state", "reward"):
+        array = getattr(seen, name)
+        if isinstance(array, np.ndarray) and not np.isfinite(array).all():
+            yield f"{name} holds nan or infinity {when}: find the division or logarithm behind it"
+    masks = seen.avail_actions
+    if isinstance(masks, np.ndarray) and masks.ndim == 3:
+        if not np.isin(masks, (0, 1)).all():
+            yield f"avail_actions holds other values than 0 and 1 {when}"
+        for b, n in np.argwhere(masks.sum(axis=-1) == 0)[:1].tolist():
+            yield (
+                f"agent {n} of copy {b} has no available action {when}: leave one (e.g. `no-op`) to "
+                "every agent at all times, dead or not"
+            )
+    for key, column in seen.info.items():
+        if np.shape(column) != (_COPIES,):
+            yield f"info[{key!r}] has shape {np.shape(column)}: give one number per copy, (B,)"
+
+
+def _wrong_shape(spec: EnvSpec, seen: Timestep) -> list[str]:
+    B, N = _COPIES, spec.n_agents
+    expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "obs": ((B, N, spec.obs_dim), np.float32),
+        "state": ((B, spec.state_dim), np.float32),
+        "avail_actions": ((B, N, spec.n_actions), np.uint8),
+        "reward": ((B,), np.float32),
+        "terminated": ((B,), np.bool_),
+        "truncated": ((B,), np.bool_),
+    }
+    mistakes = []
+    for name, promised, axes in (
+        ("alive", spec.has_alive, (B, N)),
+        ("visibility", spec.has_visibility, (B, N, N)),
+    ):
+        if promised:
+            expected[name] = (axes, np.bool_)
+        elif getattr(seen, name) is not None:
+            mistakes.append(f"{name} is given although spec.has_{name} is False: make it True")
+    for name, (shape, dtype) in expected.items():
+        array = getattr(seen, name)
+        got = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else repr(type(array))
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+            mistakes.append(f"{name} is {got}: it must be a numpy {dtype.__name__}{shape}")
+    return mistakes
+
+
+def _act(seen: Timestep, players: list[np.random.Generator]) -> NDArray[np.int64] | None:
+    """(B, N) random available actions, drawn copy by copy so that B does not matter."""
+    B, N, _ = seen.avail_actions.shape
+    if (seen.avail_actions.sum(axis=-1) == 0).any():
+        return None
+    draws = [
+        [players[b].choice(np.flatnonzero(seen.avail_actions[b, n])) for n in range(N)]
+        for b in range(B)
+    ]
+    return np.array(draws, np.int64)
+
+
+def _snapshot(seen: Timestep) -> Snapshot:
+    """Copies of everything seen, since the arrays change with the next step."""
+    arrays = {k: v for k, v in seen._asdict().items() if k != "info" and v is not None}
+    return {k: v.copy() for k, v in arrays.items()}
+
+
+def _check_frozen(before: Snapshot, after: Timestep) -> Iterator[str]:
+    over = before["terminated"] | before["truncated"]
+    for name in ("obs", "state", "avail_actions", "terminated", "truncated"):
+        if not np.array_equal(before[name][over], getattr(after, name)[over]):
+            yield (
+                f"{name} of a finished copy changes when others step: ignore the actions of finished "
+                "copies and keep their last timestep until reset(mask)"
+            )
+
+
+def _check_masked_reset(make: EnvFactory) -> Iterator[str]:
+    env = make(num_envs=_COPIES, seed=0)
+    try:
+        seen = env.reset()
+        players = [np.random.default_rng([1, b]) for b in range(_COPIES)]
+        actions = _act(seen, players)
+        assert actions is not None
+        before = _snapshot(env.step(actions))
+        after = env.reset(np.array([True] + [False] * (_COPIES - 1)))
+        for name, array in before.items():
+            if name != "reward" and not np.array_equal(array[1:], getattr(after, name)[1:]):
+                yield f"reset(mask) changes {name} of copies outside the mask: leave them alone"
+        if (after.terminated | after.truncated)[0]:
+            yield "reset(mask) leaves terminated or truncated set in the copy it resets"
+    finally:
+        env.close()
+
+
+class _Player:
+    """Random available actions, with restarts; each copy draws from a generator of its own."""
+
+    def __init__(self, env: Env, seen: Timestep, stream: int) -> None:
+        self._env, self.seen = env, seen
+        self._generators = [np.random.default_rng([stream, b]) for b in range(env.num_envs)]
+
+    def step(self) -> Iterator[tuple[NDArray[np.bool_], Snapshot]]:
+        """Which copies (B,) moved on, and what was seen then: after the step, after restarts."""
+        actions = _act(self.seen, self._generators)
+        assert actions is not None, "_check_play comes first"
+        self.seen = self._env.step(actions)
+        yield np.ones(self._env.num_envs, bool), _snapshot(self.seen)
+        over = self.seen.terminated | self.seen.truncated
+        if over.any():
+            self.seen = self._env.reset(over)
+            yield over, _snapshot(self.seen)
+
+
+def _first_copy(make: EnvFactory, num_envs: int) -> list[Snapshot]:
+    """What the first copy sees, whatever the others do meanwhile."""
+    env = make(num_envs=num_envs, seed=5)
+    try:
+        seen = env.reset()
+        player, trace = _Player(env, seen, stream=2), [_snapshot(seen)]
+        for _ in range(2 * env.spec.episode_limit):
+            trace += [now for moved, now in player.step() if moved[0]]
+        return [{name: array[:1] for name, array in now.items()} for now in trace]
+    finally:
+        env.close()
+
+
+def _first_difference(left: list[Snapshot], right: list[Snapshot]) -> str:
+    """Name of the first field that differs, or nothing."""
+    for a, b in zip(left, right, strict=False):
+        for name in a:
+            if not np.array_equal(a[name], b[name]):
+                return name
+    return ""
+
+
+def _check_repeatable(make: EnvFactory) -> Iterator[str]:
+    first = _first_copy(make, _COPIES)
+    if name := _first_difference(first, _first_copy(make, _COPIES)):
+        yield (
+            f"{name} differs between two environments with the same seed and actions: draw "
+            "everything random from generators made of the seed"
+        )
+    elif name := _first_difference(first, _first_copy(make, 1)):
+        yield (
+            f"{name} of copy 0 depends on how many copies there are: give every copy and episode its "
+            "own generator, e.g. numpy.random.SeedSequence([seed, copy, episode])"
+        )
+
+
+def _check_continues(make: EnvFactory) -> Iterator[str]:
+    env, other = make(num_envs=_COPIES, seed=5), make(num_envs=_COPIES, seed=6)
+    try:
+        limit = env.spec.episode_limit
+        player = _Player(env, env.reset(), stream=3)
+        for _ in range(limit + limit // 2):
+            list(player.step())
+        # Runners keep what was seen last themselves; the arrays are overwritten by the next step.
+        twins = [_Player(e, copy.deepcopy(player.seen), stream=4) for e in (env, other)]
+        state = env.state_dict()
+        yield from _not_plain(state, "state_dict()")
+        other.load_state_dict(copy.deepcopy(state))
+        traces = [[now for _ in range(limit) for _, now in twin.step()] for twin in twins]
+        if name := _first_difference(*traces):
+            yield (
+                f"{name} differs after state_dict() was loaded into a new environment: keep whatever "
+                "the next step depends on, generators included"
+            )
+    finally:
+        env.close()
+        other.close()
+
+
+def _not_plain(value: Any, where: str) -> Iterator[str]:
+    """Names values that a checkpoint should not hold."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_plain(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _not_plain(inner, f"{where}[{index}]")
+    elif not isinstance(value, np.ndarray | np.generic | int | float | str | bytes | None):
+        yield f"{where} is a {type(value).__name__}: keep arrays, numbers, strings and lists of them"
