@@ -1,0 +1,266 @@
+"""Runs without a database: what is on disk, and how they end."""
+
+import datetime as dt
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phalanx.errors import ConfigError, EnvError
+from phalanx.tracking import experiment
+from phalanx.tracking.experiment import run_experiment
+from phalanx.tracking.output import Output
+from phalanx.tracking.queries import find_run, runs
+from phalanx.tracking.record import read_metrics
+from phalanx.tracking.spool import Cursor, Spool
+
+CONFIG = {"name": "qmix", "seed": 7, "env": "sc2", "env_args": {"map_name": "3m"}, "layers": [1, 2]}
+START = dt.datetime(2026, 1, 2, 3, 4, 5)
+
+
+def record(body, results, **options):
+    options = {"mongo_url": "none", "config": CONFIG, **options}
+    return run_experiment(body, name="qmix", results_dir=results, **options)
+
+
+def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path):
+    def body(handle):
+        assert handle.run_id == handle.uid == handle.directory.name
+        handle.info["engine"] = "embedded"
+        handle.info["summary"] = {"won": np.float32(0.5)}
+        for t_env in (0, 10):
+            handle.log_scalar("loss", torch.tensor(1.5), t_env)
+        note = tmp_path / "note.txt"
+        note.write_text("first")
+        handle.add_artifact(note, "config.json")
+        note.write_text("second")
+        handle.add_artifact(note, "config.json")
+        handle.set_result(np.float32(0.25))
+        print("a line")
+        return {"anything": 1}
+
+    assert record(body, tmp_path) == {"anything": 1}
+    (run,) = runs(tmp_path)
+    assert (run.status, run.name, run.config, run.result) == ("COMPLETED", "qmix", CONFIG, 0.25)
+    assert run.run_id is None
+    assert run.stop_time >= run.start_time
+    assert run.info["engine"] == "embedded"
+    assert run.info["summary"] == {"won": 0.5}
+    assert {"python", "torch", "numpy", "numba", "sacred", "phalanx"} <= run.info["versions"].keys()
+    loss = run.metrics()["loss"]
+    assert (loss.steps, loss.values) == ([0, 10], [1.5, 1.5])
+    assert (run.directory / "artifacts" / "config.json").read_text() == "second"
+    assert "a line\n" in (run.directory / "cout.txt").read_text()
+    written = json.loads((run.directory / "run.json").read_text())
+    assert written["artifacts"] == ["config.json"]
+    name, copy = next(s for s in written["experiment"]["sources"] if s[0].endswith("spool.py"))
+    stored = (run.directory.parent / copy).read_text()
+    assert name == "tracking/spool.py"
+    assert stored == Path(sys.modules[Spool.__module__].__file__).read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(EnvError("no such map"), "FAILED"), (KeyboardInterrupt(), "INTERRUPTED")],
+)
+def test_errors_reach_the_caller_and_the_record(tmp_path, error, status):
+    def body(handle):
+        handle.log_scalar("loss", 1.0, 3)
+        print("last words")
+        raise error
+
+    with pytest.raises(type(error)):
+        record(body, tmp_path)
+    (run,) = runs(tmp_path)
+    assert run.status == status
+    assert run.metrics()["loss"].steps == [3]
+    assert "last words" in (run.directory / "cout.txt").read_text()
+    trace = json.loads((run.directory / "run.json").read_text()).get("fail_trace")
+    assert (trace is not None and "no such map" in trace[-1]) == (status == "FAILED")
+
+
+def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path):
+    def body(first, last):
+        def steps(handle):
+            for t_env in range(first, last, 10):
+                handle.log_scalar("loss", first, t_env)
+                handle.log_scalar(f"only_in_{first}", 1, t_env)
+            print("part", first)
+            handle.info.setdefault("kept", first)
+
+        return steps
+
+    record(body(0, 50), tmp_path)
+    uid = runs(tmp_path)[0].uid
+    record(body(30, 60), tmp_path, resume_uid=uid, resume_step=20, config={**CONFIG, "t_max": 60})
+    (run,) = runs(tmp_path)
+    assert run.uid == uid
+    assert run.config["t_max"] == 60
+    assert run.info["kept"] == 0
+    assert run.metrics()["loss"].steps == [0, 10, 20, 30, 40, 50]
+    assert run.metrics()["loss"].values == [0, 0, 0, 30, 30, 30]
+    assert run.metrics()["only_in_0"].steps == [0, 10, 20]
+    assert (run.directory / "cout.txt").read_text() == "part 0\npart 30\n"
+
+
+def test_a_run_resumed_without_its_record_gets_a_name_of_its_own(tmp_path):
+    record(lambda handle: None, tmp_path, resume_uid="20260101-000000-abcdef01", resume_step=5)
+    (run,) = runs(tmp_path)
+    assert run.uid != "20260101-000000-abcdef01"
+    written = json.loads((run.directory / "run.json").read_text())
+    assert written["meta"]["resumed_from"] == "20260101-000000-abcdef01"
+
+
+def test_sacreds_options_work(tmp_path):
+    options = [
+        "-c",
+        "a comment",
+        "-n",
+        "other",
+        "-F",
+        str(tmp_path / "files"),
+        "-b",
+        "0.05",
+        "-l",
+        "50",
+    ]
+    record(lambda handle: 3, tmp_path, sacred_options=options)
+    (run,) = runs(tmp_path)
+    written = json.loads((run.directory / "run.json").read_text())
+    assert written["meta"]["comment"] == "a comment"
+    assert run.name == "other"
+    assert json.loads((tmp_path / "files" / "1" / "run.json").read_text())["result"] == 3
+
+
+def test_an_unobserved_run_has_a_folder_but_no_record(tmp_path):
+    record(lambda handle: (handle.directory / "x").touch(), tmp_path, sacred_options=["-u"])
+    assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", ["fd", "sys", "no"])
+def test_sacreds_capture_modes_work(tmp_path, mode):
+    record(lambda handle: print("a line"), tmp_path, sacred_options=["-C", mode])
+    captured = runs(tmp_path)[0].directory / "cout.txt"
+    # With "fd" pytest's own capture stands between print and the file descriptor.
+    if mode == "sys":
+        assert captured.read_text() == "a line\n"
+    elif mode == "no":
+        assert not captured.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--no-such-option"], "--no-such-option"),
+        (["-m", "lab:x:y:z"], "-m"),
+        (["-m", "me:secret@lab:1"], "PHALANX_MONGO_URL"),
+        (["-i", "seven"], "whole numbers"),
+        (["-b", "0"], "above 0"),
+    ],
+)
+def test_wrong_options_stop_before_the_run(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        record(lambda handle: pytest.fail("started"), tmp_path, sacred_options=options)
+    assert "secret" not in str(error.value)
+    assert runs(tmp_path) == []
+
+
+def test_the_logging_of_others_is_left_alone(tmp_path):
+    import logging
+
+    before = list(logging.getLogger().handlers), logging.getLogger().level
+    record(lambda handle: None, tmp_path)
+    assert (list(logging.getLogger().handlers), logging.getLogger().level) == before
+
+
+def test_a_missing_database_is_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("PHALANX_MONGO_URL", raising=False)
+    monkeypatch.setattr(experiment, "choose_target", lambda **_: None)
+    record(lambda handle: None, tmp_path, mongo_url=None)
+    (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("phalanx.tracking")]
+    assert "pip install 'phalanx[server]'" in line
+
+
+# The spool alone
+
+
+def started(directory, **options):
+    spool = Spool(directory, Output(), **options)
+    info = {"name": "x", "base_dir": str(directory), "sources": []}
+    spool.started_event(
+        ex_info=info,
+        command="train",
+        host_info={},
+        start_time=START,
+        config=CONFIG,
+        meta_info={"uid": directory.name},
+        _id=None,
+    )
+    return spool
+
+
+def points(*steps):
+    return {
+        "loss": {
+            "steps": list(steps),
+            "values": [1.0] * len(steps),
+            "timestamps": [START] * len(steps),
+        }
+    }
+
+
+def test_a_full_disk_is_said_once_and_nothing_is_lost(tmp_path, monkeypatch, caplog):
+    spool = started(tmp_path / "run")
+    sync = os.fsync
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for step in range(3):
+        spool.log_metrics(points(step), {})
+        spool.heartbeat_event(info={"a": step}, captured_out="", beat_time=START, result=None)
+    assert len(caplog.records) == 1
+    assert "No space left" in caplog.text
+    rows, cursor = spool.rows_since(Cursor())
+    assert [row["steps"] for row in rows] == [[0], [1], [2]]
+    monkeypatch.setattr(os, "fsync", sync)
+    spool.log_metrics(points(3), {})
+    assert [row["steps"] for row in spool.rows_since(cursor)[0]] == [[3]]
+    spool.completed_event(stop_time=START, result=1)
+    assert read_metrics(tmp_path / "run")["loss"].steps == [0, 1, 2, 3]
+    assert find_run(tmp_path, str(tmp_path / "run")).info == {"a": 2}
+    assert "can be written again" in caplog.records[-1].getMessage()
+
+
+def test_a_folder_that_cannot_be_made_does_not_stop_the_run(tmp_path, caplog):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    assert record(lambda handle: handle.log_scalar("loss", 1, 1) or "done", tmp_path) == "done"
+    assert "cannot be written" in caplog.text
+
+
+def test_an_artifact_stays_inside_the_runs_folder(tmp_path, caplog):
+    (tmp_path / "x.txt").write_text("x")
+    spool = started(tmp_path / "run")
+    spool.artifact_event("../../evil.txt", str(tmp_path / "x.txt"))
+    spool.artifact_event("plots/x.txt", str(tmp_path / "x.txt"))
+    spool.artifact_event("gone.txt", str(tmp_path / "missing.txt"))
+    assert spool.run["artifacts"] == ["plots/x.txt"]
+    assert not (tmp_path.parent / "evil.txt").exists()
+    assert "leads out" in caplog.text
+
+
+def test_points_are_handed_out_once_each(tmp_path):
+    spool = started(tmp_path / "run")
+    seen, cursor = [], Cursor()
+    for step in range(4):
+        spool.log_metrics(points(step), {})
+        if step % 2:
+            rows, cursor = spool.rows_since(cursor)
+            seen += [s for row in rows for s in row["steps"]]
+    assert seen == [0, 1, 2, 3]
+    assert spool.rows_since(cursor)[0] == []
