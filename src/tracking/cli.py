@@ -21,7 +21,7 @@ _CURVE_WIDTH = 60
 
 
 def add_subcommands(subparsers: Any) -> None:
-    """Add ``runs``, ``plot``, ``sync`` and ``db``; ``func`` of the parsed arguments runs the one chosen."""
+    """Add ``runs``, ``plot``, ``sync`` and ``db``; ``func`` of what is parsed runs the chosen one."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
         "--results",

@@ -32,8 +32,8 @@ _SHOWN = (
 class Console:
     """One live line on a terminal, and one plain line per report everywhere.
 
-    The live line goes to the terminal itself, past Sacred's capture. Reports go through ``sys.stdout``, so
-    they are part of the run's recorded output.
+    The live line goes to the terminal itself, past the capture of output. Reports go through
+    ``sys.stdout``, so they are part of the run's record.
     """
 
     def __init__(self) -> None:
@@ -64,9 +64,8 @@ class Console:
         self._handler = _LogHandler(self)
         logger = logging.getLogger(_LOGGER)
         logger.addHandler(self._handler)
-        logger.propagate = (
-            False  # a message written past us would land in the middle of the live line
-        )
+        # A message written past us would land in the middle of the live line.
+        logger.propagate = False
         print(title, flush=True)
         with self._lock:
             if self._live is not None:

@@ -22,9 +22,7 @@ from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, 
 
 try:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Sacred's use of pkg_resources is deprecated, nobody can help it
+        warnings.simplefilter("ignore")  # pkg_resources is deprecated, and Sacred cannot do without
         from sacred import SETTINGS, Experiment
         from sacred.run import Run
 except ModuleNotFoundError as missing:
@@ -71,7 +69,7 @@ class RunHandle:
         self._run.add_artifact(str(path), name or Path(path).name)
 
     def set_result(self, result: Any) -> None:
-        """Record the outcome in place of what the body returns; a single number can be sorted by."""
+        """Record the outcome in place of what the body returns; runs sort by a single number."""
         self._has_result = True
         self._run.result = plain(result)
 
@@ -83,7 +81,7 @@ class RunHandle:
 class _Experiment(Experiment):  # type: ignore[misc]
     """Sacred's experiment with sources and git state of this package.
 
-    Sacred's own search opens the repository once per source file, which takes minutes in a large one.
+    Sacred's own search opens the repository once per source file: minutes, in a large one.
     """
 
     def get_experiment_info(self) -> dict[str, Any]:
@@ -144,6 +142,7 @@ def run_experiment(
         sacred_address=options.pop("--mongo_db", None),
     )
     uid, meta = _identity(results_dir, resume_uid)
+    meta["options"] = {k: redact(v) if isinstance(v, str) else v for k, v in options.items()}
     unobserved = bool(options.get("--unobserved"))
     directory = results_dir.absolute() / ("unobserved" if unobserved else RUNS_FOLDER) / uid
     resumed = "resumed_from" not in meta and resume_uid is not None
@@ -206,15 +205,11 @@ def _parse_options(experiment: _Experiment, words: list[str]) -> dict[str, Any]:
     """Sacred's options by long name, parsed by Sacred's own grammar."""
     from docopt import DocoptExit, docopt
 
-    for at, word in enumerate(words):
-        if (word in ("-m", "--mongo_db") and at + 1 < len(words)) or word.startswith("--mongo_db="):
-            address = word.partition("=")[2] or words[at + 1]
-            choose_target(mongo_url=None, results_dir=Path(), sacred_address=address)
     _, usage, grammar = experiment.get_usage("phalanx")
     try:
         parsed = dict(docopt(grammar, words, default_help=False))
     except DocoptExit:
-        shown = " ".join(redact(word) for word in words)
+        shown = " ".join("***" if "@" in word else word for word in words)
         raise ConfigError(
             f"Sacred does not understand {shown!r}; `phalanx --help` lists the options"
         ) from None
@@ -272,7 +267,8 @@ def _resumed_info(directory: Path) -> dict[str, Any]:
 
 def _say_spool_only(directory: Path) -> None:
     log.warning(
-        "no database: this run is recorded in %s only. Set %s, or %s; `phalanx sync` then delivers it.",
+        "no database: this run is recorded in %s only. Set %s, or %s; "
+        "`phalanx sync` then delivers it.",
         directory,
         URL_VARIABLE,
         INSTALL_HINT,

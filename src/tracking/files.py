@@ -31,15 +31,15 @@ def read_json(path: Path, default: Any = None) -> Any:
         return default
 
 
-def read_rows(path: Path, offset: int = 0) -> tuple[list[Row], int]:
-    """Complete lines of a JSON-lines file from a byte offset on, and the offset behind them.
+def read_rows(path: Path, offset: int = 0, end: int | None = None) -> tuple[list[Row], int]:
+    """Complete lines of a JSON-lines file between two byte offsets, and the offset behind them.
 
     A line cut short by a kill is left out; so is one that is no JSON object.
     """
     try:
         with open(path, "rb") as f:
             f.seek(offset)
-            data = f.read()
+            data = f.read() if end is None else f.read(end - offset)
     except OSError:
         return [], offset
     complete = data[: data.rfind(b"\n") + 1]
@@ -89,8 +89,8 @@ class AppendFile:
         self.append("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    """True unless another process has the lock; a file system without locks locks nobody out."""
+def _try_lock(file: IO[bytes]) -> bool | None:
+    """Whether the lock was free; None on a file system that has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -103,15 +103,20 @@ def _try_lock(file: IO[bytes]) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
-        return True
+        return None
     return True
 
 
 class FileLock:
-    """A lock between processes that the system frees when its holder dies."""
+    """A lock between processes that the system frees when its holder dies.
+
+    Attributes:
+        works: False once the file system turned out to have no locks; then nobody is locked out.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.works = True
         self._file: IO[bytes] | None = None
 
     def acquire(self, timeout: float = 0.0) -> bool:
@@ -119,11 +124,12 @@ class FileLock:
         end = time.monotonic() + timeout
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = open(self.path, "ab")  # noqa: SIM115 - the open file is the lock
-        while not _try_lock(file):
+        while (free := _try_lock(file)) is False:
             if time.monotonic() >= end:
                 file.close()
                 return False
             time.sleep(0.05)
+        self.works = free is not None
         self._file = file
         return True
 

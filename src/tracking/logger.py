@@ -12,7 +12,7 @@ class Logger:
     """Sends every scalar to Sacred once and remembers the latest of each name for the console.
 
     Args:
-        log_scalar: takes name, value and step; Sacred's ``_run.log_scalar``, or nothing in a dry run.
+        log_scalar: takes name, value and step, as Sacred's ``_run.log_scalar``; None in a dry run.
     """
 
     def __init__(self, log_scalar: Callable[[str, float, int], None] | None = None) -> None:
@@ -20,7 +20,7 @@ class Logger:
         self._latest: dict[str, float] = {}
 
     def log(self, name: str, value: Any, t_env: int) -> None:
-        """Record one number (Python, NumPy or torch; NaN and infinities included) at an env step."""
+        """Record one number (Python, NumPy or torch; NaN and infinities too) at an env step."""
         number = plain_scalar(value)
         self._latest[name] = number
         if self._log_scalar is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import threading
@@ -25,11 +26,11 @@ log = logging.getLogger(__name__)
 class Mirror(MongoObserver):  # type: ignore[misc]
     """Copies what the spool holds to MongoDB, on a thread of its own.
 
-    Sacred's observer uses the network inside Sacred's calls, waits for a minute when the server is absent
-    and gives up for the rest of the run after one error. Here Sacred's calls only wake the thread. It reads
-    the spool from where it stopped, and after an error it replays the whole spool, which also repairs
-    what was written in half. The run waits twice, each time for a bounded while: at its start for its
-    number, at its end for the last points.
+    Sacred's observer uses the network inside Sacred's calls, waits for a minute when the server is
+    absent and gives up for the rest of the run after one error. Here Sacred's calls only wake the
+    thread. It reads the spool from where it stopped, and after an error it replays the whole spool,
+    which also repairs what was written in half. The run waits twice, each time for a bounded while:
+    at its start for its number, at its end for the last points.
 
     Args:
         target: where to record.
@@ -48,10 +49,10 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         end_wait: float = 12.0,
         retry: float = 30.0,
     ) -> None:
-        # MongoObserver.__init__ wants the server's address, which for the embedded server is known only
-        # once it runs; `_connect` does the rest.
+        # MongoObserver.__init__ wants the server's address, which for the embedded server is known
+        # only once it runs; `_connect` does the rest.
         self.priority = 30
-        self.run_entry = None
+        self.run_entry: Any = None
         self.overwrite = None
         self._target, self._spool = target, spool
         self._start_wait, self._end_wait, self._retry = start_wait, end_wait, retry
@@ -59,7 +60,8 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         self._wanted_id: int | None = None
         self._refs: dict[str, Any] = {}  # Sacred keeps the ids of metrics in info["metrics"]
         self._cursor = Cursor()
-        self._resumed = False
+        self._replay_first = False
+        self._mark: tuple[int, bool] | None = None
         self._trouble: str | None = None
         self._next_try = 0.0
         self._wake, self._started, self._done = (threading.Event() for _ in range(3))
@@ -76,13 +78,17 @@ class Mirror(MongoObserver):  # type: ignore[misc]
 
     def queued_event(self, **event: Any) -> Any:
         """Record a run that waits to be started."""
-        self._finish(start=True)
+        self._replay_first = True
+        self._spool.hold()
+        self._thread.start()
+        self._finish()
         return self.run_id
 
     def started_event(self, _id: Any = None, **event: Any) -> Any:
         """Give the run its number, if the database answers in time."""
         self._wanted_id = _id
-        self._resumed = "resumed" in self._spool.snapshot().run["meta"]
+        self._replay_first = "resumed" in self._spool.snapshot().run["meta"]
+        self._spool.hold()
         self._thread.start()
         self._started.wait(self._start_wait)
         return self.run_id
@@ -145,6 +151,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
                     self._report_failure(error)
             self._started.set()
             if ending:
+                self._spool.release()
                 self._done.set()
 
     def _deliver(self) -> None:
@@ -152,7 +159,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         if self._db is None:
             self._connect()
         run = self._spool.snapshot()
-        if self.run_entry is None and not self._resumed and self._trouble is None:
+        if self.run_entry is None and not self._replay_first and self._trouble is None:
             self._insert(run)
         elif self.run_entry is None or self._trouble is not None:
             rows, self._cursor = self._spool.rows_since(Cursor())
@@ -160,9 +167,14 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             self._refs = {"metrics": self.run_entry["info"]["metrics"]}
         else:
             self._push(run)
-        assert self.run_entry is not None
-        over = run.run["status"] != "RUNNING"
-        sync.write_mark(run.directory, self.run_entry["_id"], self._target.label, complete=over)
+        self._write_mark(run)
+
+    def _write_mark(self, run: SpooledRun) -> None:
+        mark = (int(self.run_entry["_id"]), run.run["status"] != "RUNNING")
+        if mark != self._mark:
+            with contextlib.suppress(OSError):  # trouble with the disk is the spool's to report
+                sync.write_mark(run.directory, mark[0], self._target.label, complete=mark[1])
+                self._mark = mark
 
     def _connect(self) -> None:
         db = self._target.connect()
@@ -187,7 +199,6 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         points = {name: vars(metric) for name, metric in merge_rows(rows).items()}
         super().log_metrics(points, self._refs)
         self._cursor = cursor
-        assert self.run_entry is not None
         sync.sync_files(self.fs, self.run_entry, run)
         record = run.run
         super().heartbeat_event(
@@ -209,9 +220,12 @@ class Mirror(MongoObserver):  # type: ignore[misc]
     def _deliver_leftover(self) -> None:
         """Deliver one earlier run that no database has, if there is one."""
         if self._leftovers is None:
-            results = self._spool.directory.parent.parent
-            marks = ((d, read_json(d / MIRROR_FILE, {})) for d in sync.run_directories(results))
-            self._leftovers = [d for d, mark in marks if not mark.get("complete")]
+            own = self._spool.directory
+            others = [d for d in sync.run_directories(own.parent.parent) if d != own]
+            marks = [read_json(d / MIRROR_FILE, {}) for d in others]
+            self._leftovers = [
+                d for d, mark in zip(others, marks, strict=True) if not mark.get("complete")
+            ]
         if self._leftovers:
             done = sync.deliver(self._db, self._leftovers.pop(), self._target.label)
             if done.run_id is not None:
@@ -238,16 +252,14 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         self._next_try = time.monotonic() + self._retry
         self._db = None  # the embedded server may come back on another port
 
-    def _finish(self, *, start: bool = False) -> None:
+    def _finish(self) -> None:
         self._ending = True
-        if start:
-            self._thread.start()
         self._wake.set()
         done = self._done.wait(self._end_wait)
         if self._trouble is not None or not done:
             log.warning(
-                "MongoDB did not take the end of this run (%s). Nothing is lost: the whole run is in %s, "
-                "and `phalanx sync` or the next run delivers it.",
+                "MongoDB did not take the end of this run (%s). Nothing is lost: the whole run is "
+                "in %s, and `phalanx sync` or the next run delivers it.",
                 self._trouble or "no answer in time",
                 self._spool.directory,
             )

@@ -14,16 +14,24 @@ CUT_MARK = "\n[... cut here; the whole output is in cout.txt of the run's folder
 
 
 class _Tee:
-    """A text stream that also hands everything to a sink. ``__wrapped__`` is the stream itself."""
+    """A text stream that also records what goes through. ``__wrapped__`` is the stream itself.
+
+    A stream that is gone (closed terminal, ended pipe) is passed over: no run should end for that.
+    """
 
     def __init__(self, stream: IO[str], output: Output) -> None:
         self.__wrapped__ = stream
         self._output = output
 
     def write(self, text: str) -> int:
-        written = self.__wrapped__.write(text)
         self._output.add(text)
-        return written
+        with contextlib.suppress(OSError):
+            self.__wrapped__.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.__wrapped__.flush()
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -43,8 +51,8 @@ def unwrapped(stream: Any) -> Any:
 class Output:
     """Everything printed by a run: all of it once, for the file, and a short form for the database.
 
-    Sacred's own capture can lose text: it moves the position of a buffer that other threads write to,
-    and drops what a failing run printed since the last beat.
+    Sacred's own capture can lose text: it moves the position of a buffer that other threads write
+    to, and drops what a failing run printed since the last beat.
 
     Args:
         earlier: output of the run before it was resumed.
@@ -80,14 +88,14 @@ class Output:
         """Record ``sys.stdout`` and ``sys.stderr`` while they keep working as before."""
         stdout, stderr = sys.stdout, sys.stderr
         self._teeing = True
-        sys.stdout, sys.stderr = _Tee(stdout, self), _Tee(stderr, self)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = _Tee(stdout, self), _Tee(stderr, self)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = stdout, stderr
 
     def sacred_filter(self, captured: str) -> str:
-        """Sacred's hook on captured output: gets the last answer plus what Sacred captured since."""
+        """Sacred's hook on captured output: gets our last answer and what Sacred captured since."""
         if not self._teeing:
             self.add(captured[len(self._returned) :])
         self._returned = self.text()

@@ -13,8 +13,8 @@ _MAX_INT = 2**63 - 1
 def plain_scalar(value: Any) -> float:
     """``float`` or ``int`` of a Python, NumPy or torch number; NaN and infinities are kept.
 
-    Sacred stores a NumPy scalar in ``info`` as a nested object, which breaks sorting, and one 0-d array in
-    a metric ends recording for good; so every number is converted before it gets there.
+    Sacred stores a NumPy scalar in ``info`` as a nested object, which breaks sorting, and one 0-d
+    array in a metric ends recording for good; so every number is converted before it gets there.
 
     Raises:
         TypeError: the value is not a single number.

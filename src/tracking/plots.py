@@ -63,7 +63,7 @@ def task_name(run: RunRecord) -> str:
 
 
 def plot_runs(runs: Sequence[RunRecord], metric: str, out: Path) -> None:
-    """Draw one curve per config: the mean over its seeds, and a band from the lowest to the highest.
+    """Draw one curve per config: the mean over its seeds, and a band from lowest to highest.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.

@@ -25,8 +25,8 @@ def versions(own_version: str) -> dict[str, str]:
 
 
 def git_state(package_dir: Path) -> dict[str, Any] | None:
-    """Repository, commit and dirty flag of the code; None when it is not a checkout or git is missing."""
-    # An environment inside somebody else's repository must not be taken for ours: ask for a file of ours.
+    """Repository, commit and dirty flag of the code; None without git or outside a checkout."""
+    # Installed inside somebody else's repository we must not report theirs: ask for a file of ours.
     tracked = _git(package_dir, "ls-files", "--error-unmatch", "__init__.py")
     commit = _git(package_dir, "rev-parse", "HEAD")
     if tracked is None or commit is None:

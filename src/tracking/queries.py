@@ -22,7 +22,7 @@ class RunRecord:
         uid: its name for good.
         run_id: its number in the database; None as long as it was in none.
         name: of the experiment.
-        status: RUNNING, COMPLETED, FAILED, INTERRUPTED, or DIED when its process ended without a word.
+        status: RUNNING, COMPLETED, FAILED, INTERRUPTED, or DIED when its process is gone.
         config: nested, as composed.
         start_time: UTC.
         stop_time: UTC; None while it runs.

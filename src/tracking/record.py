@@ -96,7 +96,8 @@ def is_live(run: SpooledRun) -> bool:
         lock = FileLock(run.directory / LOCK_FILE)
         free = lock.acquire()
         lock.release()
-        return not free
+        if lock.works:
+            return not free
     beat = dt.datetime.fromisoformat(run.run["heartbeat"])
     return (utc_now() - beat).total_seconds() < SILENCE_SECONDS
 

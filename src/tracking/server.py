@@ -1,7 +1,7 @@
-"""The embedded database server: a separate program, started once per results folder and shared by runs.
+"""The embedded database server: a program of its own, one per results folder, shared by runs.
 
-The program is SecantusDB's ``secantusd-py`` (GPL-2.0, the optional extra ``server``). It is driven over
-its command line and the network only, never imported.
+The program is SecantusDB's ``secantusd-py`` (GPL-2.0, the optional extra ``server``). It is driven
+over its command line and the network only, never imported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Server:
 
 
 def executable() -> str | None:
-    """Path of the server program, preferring the one of this Python; None if it is not installed."""
+    """Path of the server program, this Python's own if it has one; None if not installed."""
     name = "secantusd-py.exe" if sys.platform == "win32" else "secantusd-py"
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name)
@@ -125,8 +125,8 @@ def _launch(program: str, directory: Path, port: int, timeout: float) -> Server 
     earlier = log_path.stat().st_size if log_path.exists() else 0
     command = [program, "--config", str(settings.absolute()), "--host", HOST, "--port", str(port)]
     command += ["--storage-path", str((directory / "data").absolute())]
-    # Without --sync-on-commit a kill loses acknowledged writes; without --standalone every push of a
-    # metric is logged in full a second time. The default cache is 1 GB.
+    # Without --sync-on-commit a kill loses acknowledged writes; without --standalone every push of
+    # a metric is logged in full a second time. The default cache is 1 GB.
     command += ["--standalone", "--sync-on-commit", "--cache-size", "256M"]
     options: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in a run is not for the server
     if sys.platform == "win32":

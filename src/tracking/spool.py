@@ -1,7 +1,8 @@
-"""The record of a run on local disk: always on, first to know, and the truth the database is made from."""
+"""The record of a run on local disk: always on, and the truth the database is made from."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import shutil
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Cursor(NamedTuple):
-    """How far a reader has come: bytes of the metrics file, and rows behind them that wait in memory."""
+    """How far a reader has come: bytes of the metrics file, and rows waiting in memory behind."""
 
     offset: int = 0
     ahead: int = 0
@@ -41,9 +42,9 @@ class _Pending:
 class Spool(RunObserver):  # type: ignore[misc]
     """Sacred observer that writes a run into a folder of its own.
 
-    Sacred calls it from the heartbeat thread and from the run's own thread, and drops an observer for good
-    after one exception. So every event is locked, changes the state in memory first and then tries to bring
-    the disk up to it; what fails is kept and tried again at the next event.
+    Sacred calls it from the heartbeat thread and from the run's own thread, and drops an observer for
+    good after one exception. So every event is locked, changes the state in memory first and then
+    tries to bring the disk up to it; what fails is kept and tried again at the next event.
 
     Args:
         directory: the run's folder, ``<results>/runs/<uid>``.
@@ -63,6 +64,7 @@ class Spool(RunObserver):  # type: ignore[misc]
         self._output = output
         self._lock = threading.RLock()
         self._run_lock = FileLock(directory / LOCK_FILE)
+        self._held = False
         self._pending = _Pending()
         self._changed: set[str] = set()
         self._trouble: str | None = None
@@ -98,10 +100,9 @@ class Spool(RunObserver):  # type: ignore[misc]
     ) -> None:
         """Bring everything on disk up to date."""
         with self._lock:
-            try:
+            # The run may change it in the middle of the copy; then the next beat gets it.
+            with contextlib.suppress(RuntimeError):
                 self._update_info(plain(info))
-            except RuntimeError:
-                pass  # the run changed it in the middle of the copy; the next beat gets it
             self.run["heartbeat"] = beat_time.isoformat()
             if result is not None:
                 self.run["result"] = plain(result)
@@ -153,7 +154,20 @@ class Spool(RunObserver):  # type: ignore[misc]
             )
             self._flush()
 
+    def join(self) -> None:
+        """The run is over; let others deliver it."""
+        if not self._held:
+            self._run_lock.release()
+
     # What the mirror reads
+
+    def hold(self) -> None:
+        """Keep others from delivering the run until :meth:`release`: points would come twice."""
+        self._held = True
+
+    def release(self) -> None:
+        """The mirror has done what it could."""
+        self._run_lock.release()
 
     def snapshot(self) -> SpooledRun:
         """The run as recorded so far, metrics aside."""
@@ -167,9 +181,11 @@ class Spool(RunObserver):  # type: ignore[misc]
             )
 
     def rows_since(self, cursor: Cursor) -> tuple[list[Row], Cursor]:
-        """Rows of metrics not yet handed out at ``cursor``, on disk or waiting for it, and the new cursor."""
+        """Rows of metrics behind ``cursor``, on disk or waiting for it, and the new cursor."""
         with self._lock:
-            rows, offset = read_rows(self.directory / METRICS_FILE, cursor.offset)
+            # What a failed append left behind it is still pending, and must not be read twice.
+            end = self._appender(METRICS_FILE).size
+            rows, offset = read_rows(self.directory / METRICS_FILE, cursor.offset, end)
             rows = (rows + self._pending.rows)[cursor.ahead :]
             return rows, Cursor(offset, len(self._pending.rows))
 
@@ -243,7 +259,6 @@ class Spool(RunObserver):  # type: ignore[misc]
             self.run.update(stop_time=time.isoformat(), status=status, **entries)
             self._changed.add("run")
             self._flush()
-            self._run_lock.release()
 
     def _flush(self) -> None:
         self._pending.output += self._output.take()
@@ -292,8 +307,8 @@ class Spool(RunObserver):  # type: ignore[misc]
         except Exception as error:  # nothing that happens to the record may end the run
             if self._trouble is None:
                 log.warning(
-                    "the run's folder %s cannot be written (%s). The run goes on; what is missing there "
-                    "is kept in memory and written as soon as that works again.",
+                    "the run's folder %s cannot be written (%s). The run goes on; what is missing "
+                    "there is kept in memory and written as soon as that works again.",
                     self.directory,
                     error,
                 )

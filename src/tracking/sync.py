@@ -95,7 +95,7 @@ def write_mark(directory: Path, run_id: int, label: str, *, complete: bool) -> N
 
 
 def ensure_indexes(db: Any) -> None:
-    """Indexes that Sacred does not make: without the first each push reads the metrics of all runs."""
+    """Make the indexes Sacred does not: without the first, a push reads all runs' metrics."""
     db.metrics.create_index([("run_id", 1), ("name", 1)])
     db.runs.create_index("meta.uid", unique=True, sparse=True)
 
@@ -181,7 +181,7 @@ def put_file(files: gridfs.GridFS, path: Path, filename: str, **details: Any) ->
 
 
 def sync_files(files: gridfs.GridFS, entry: dict[str, Any], run: SpooledRun) -> None:
-    """Bring the document's artifacts and resources up to the folder: one file per name, the newest."""
+    """Bring the document's artifacts and resources up to the folder: per name the newest file."""
     rows, _ = read_rows(run.directory / ARTIFACTS_FILE)
     details = {row["name"]: row for row in rows}
     earlier = {artifact["name"]: artifact["file_id"] for artifact in entry["artifacts"]}

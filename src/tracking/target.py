@@ -88,8 +88,8 @@ def choose_target(
 ) -> Target | None:
     """Where to record: Sacred's ``-m``, ``mongo_url``, the environment, else the embedded server.
 
-    Returns None when there is nothing to record into: ``none`` was asked for, or no address is given and
-    the embedded server is not installed.
+    Returns None when there is nothing to record into: ``none`` was asked for, or no address is given
+    and the embedded server is not installed.
 
     Raises:
         ConfigError: an address is malformed, or carries a password outside the environment.
@@ -143,8 +143,8 @@ def _checked(url: str) -> str:
             parse_uri(url, validate=True)
     except (PyMongoError, ValueError) as error:
         raise ConfigError(
-            f"the MongoDB address {redact(url)!r} is malformed: {redact(str(error))}. "
-            "Expected mongodb://host:port"
+            f"the MongoDB address {redact(url)!r} is malformed: expected "
+            f"mongodb://host:port ({redact(str(error))})"
         ) from None
     return url
 
