@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Refusing, Unrepeatable, Walk
 
 from phalanx.envs.adapter import LiftedConfig, LiftedEnv
 from phalanx.envs.protocol import Timestep
 from phalanx.envs.single import SingleEnv
 from phalanx.errors import EnvError
+
+from .fakes import Refusing, Unrepeatable, Walk
 
 Lift = Callable[..., LiftedEnv]
 
@@ -228,9 +229,9 @@ def test_children_die_with_their_parent(tmp_path: Path, ending: str) -> None:
     script.write_text(
         textwrap.dedent(f"""
         import functools, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
         import numpy as np
-        from fakes import Walk
+        from tests.unit.envs.fakes import Walk
         from phalanx.envs.adapter import LiftedConfig, LiftedEnv
 
         if __name__ == "__main__":

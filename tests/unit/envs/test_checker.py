@@ -119,6 +119,6 @@ def test_a_forgotten_state_is_named() -> None:
             self.reset()
 
     with pytest.raises(
-        EnvError, match="is a Forgetful: keep arrays(.|\n)*differs after state_dict"
+        EnvError, match=r"is a Forgetful: keep arrays(.|\n)*differs after state_dict"
     ):
         check_env(functools.partial(Forgetful, MatrixGames.Config()))
