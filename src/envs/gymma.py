@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -78,10 +80,12 @@ class GymTeam:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Which task, from which version of Gymnasium."""
-        import gymnasium
-
-        return {"key": self._key, "gymnasium": gymnasium.__version__}
+        """Which task, from which versions."""
+        facts = {"key": self._key}
+        for package in ("gymnasium", self._key.partition(":")[0].partition(".")[0]):
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                facts[package] = metadata.version(package)
+        return facts
 
     def close(self) -> None:
         """Close the environment."""

@@ -132,6 +132,9 @@ def test_foraging_through_gymma_is_the_same_game() -> None:
     lbf = env_class(env_class.Config(key=key), num_envs=1, seed=0)
     gymma = GymmaEnv(GymmaEnv.Config(key=f"lbforaging:{key}"), num_envs=1, seed=0)
     np.testing.assert_array_equal(lbf.reset().obs, gymma.reset().obs)
+    facts = lbf.describe()
+    assert facts["key"] == f"lbforaging:{key}"
+    assert {"gymnasium", "lbforaging"} <= set(facts)
 
 
 class Corridor:
