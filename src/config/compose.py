@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ConfigError, did_you_mean
-from ..plugins import load_plugins
+from ..plugins import broken_hint, load_plugins
 from ..registry import REGISTRIES, PartConfig, reachable_kinds
 from . import pymarl
 from .schema import RunConfig
@@ -180,7 +180,7 @@ def _choose(entries: list[Entry]) -> dict[str, str]:
             raise ConfigError(
                 f"unknown {entry.key} {entry.value!r} ({entry.origin})."
                 f"{did_you_mean(str(entry.value), registry.names())} "
-                f"Registered: {', '.join(registry.names())}."
+                f"Registered: {', '.join(registry.names())}.{broken_hint()}"
             )
         chosen[entry.key] = entry.value
     return chosen
