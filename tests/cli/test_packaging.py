@@ -110,8 +110,8 @@ def test_wheel_holds_all_that_is_needed(wheel: Path, sources: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     code = sources / "src"
     wanted = {
-        f"phalanx/{path.relative_to(sources / 'src').as_posix()}"
-        for path in (sources / "src").rglob("*")
+        f"phalanx/{path.relative_to(code).as_posix()}"
+        for path in code.rglob("*")
         if path.suffix in (".py", ".yaml", ".json") or path.name == "py.typed"
         if not {"__pycache__", "phalanx.egg-info"} & set(path.parts)
     }
