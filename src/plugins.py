@@ -111,9 +111,10 @@ def _import_file(path: Path) -> None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    _files.append(str(path))
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[module_name]
+        _files.remove(str(path))
         raise
-    _files.append(str(path))
