@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from phalanx.envs.protocol import EnvSpec
+from phalanx.modules.world_models.base import WorldModel
 from phalanx.registry import MIXERS, PartConfig
 
 
@@ -21,17 +23,19 @@ class StateWeightedMixer(nn.Module):
         hidden_dim: int = Field(32, ge=1, description="width of the network from state to weights")
         min_weight: float = Field(0.01, gt=0, description="no agent weighs less than this")
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
+    # A keyword named after a kind of part asks for the part of that kind that the run has chosen.
+    def __init__(self, config: Config, spec: EnvSpec, *, world_model: WorldModel) -> None:
         super().__init__()
+        seen_dim = spec.state_dim + world_model.output_dim
         self._min_weight = config.min_weight
         self._weights = nn.Sequential(
-            nn.Linear(spec.state_dim, config.hidden_dim),
+            nn.Linear(seen_dim, config.hidden_dim),
             nn.ReLU(),
             nn.Linear(config.hidden_dim, spec.n_agents),
             nn.Softplus(),
         )
         self._value = nn.Sequential(
-            nn.Linear(spec.state_dim, config.hidden_dim),
+            nn.Linear(seen_dim, config.hidden_dim),
             nn.ReLU(),
             nn.Linear(config.hidden_dim, 1),
         )
@@ -42,11 +46,12 @@ class StateWeightedMixer(nn.Module):
         Args:
             q: (..., N) values of the agents' actions.
             state: (..., S).
-            context: (..., C) what a world model adds to the state; this mixer does without.
+            context: (..., C) what the world model adds to the state, None where C = 0.
 
         Returns:
             (..., 1)
         """
-        weights = self._weights(state) + self._min_weight
-        total: Tensor = (weights * q).sum(dim=-1, keepdim=True) + self._value(state)
+        seen = state if context is None else torch.cat([state, context], dim=-1)
+        weights = self._weights(seen) + self._min_weight
+        total: Tensor = (weights * q).sum(dim=-1, keepdim=True) + self._value(seen)
         return total
