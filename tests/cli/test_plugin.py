@@ -44,8 +44,8 @@ def env_with_plugin(
 
 def stored_config(folder: Path) -> dict[str, object]:
     """Config of the one run recorded below ``folder``."""
-    (run,) = (folder / "results" / "runs").iterdir()
-    config: dict[str, object] = json.loads((run / "config.json").read_text())
+    (stored,) = (folder / "results" / "runs").glob("*/config.json")
+    config: dict[str, object] = json.loads(stored.read_text())
     return config
 
 
