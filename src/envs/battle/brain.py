@@ -7,7 +7,7 @@ while another is in it. When exactly the game drops a chase is not known; the co
 
 from __future__ import annotations
 
-from .combat import within
+from .combat import can_hit, threatens, within
 from .jit import inner
 from .layout import (
     ALERT,
@@ -22,12 +22,12 @@ from .layout import (
     TARGET,
     WINDUP,
     Real,
-    Scratch,
     Whole,
+    Work,
     X,
     Y,
 )
-from .units import Stats
+from .units import Slots
 
 RESCAN_LOOPS = 4  # how often a unit out of range looks for a better target
 CHASE_SLACK = 2.0  # a target this far beyond scan range is dropped, unless it hit last
@@ -39,22 +39,22 @@ ESCORT_RADIUS = 6.0  # a marching medivac is no faster than the slowest patient 
 @inner
 def acquire(
     i: int, reach: float, first: int, last: int,
-    scratch: Scratch, units: Real, stats: Stats,
+    work: Work, units: Real, stats: Slots,
 ) -> int:  # fmt: skip
     """Best target among living[first:last] at most ``reach`` from rim to rim, or -1."""
     best, best_threat, best_square = -1, False, 0.0
-    x, y, kind, own = units[X, i], units[Y, i], stats.kind[i], reach + stats.radius[i]
+    x, y, own = units[X, i], units[Y, i], reach + stats[i].radius
     for a in range(first, last):
-        j = scratch.living[a]
-        far = own + stats.radius[j]
+        j = work[a].living
+        far = own + stats[j].radius
         dx = units[X, j] - x
         if dx > far or dx < -far:
             continue
         dy = units[Y, j] - y
         square = dx * dx + dy * dy
-        if square > far * far or units[HEALTH, j] <= 0.0 or not stats.can_hit[kind, stats.kind[j]]:
+        if square > far * far or units[HEALTH, j] <= 0.0 or not can_hit(i, j, stats):
             continue
-        threat = stats.threat[kind, stats.kind[j]]
+        threat = threatens(j, i, stats)
         if best >= 0 and best_threat == threat and square >= best_square:
             continue
         if best >= 0 and best_threat and not threat:
@@ -64,19 +64,19 @@ def acquire(
 
 
 @inner
-def can_answer(i: int, j: int, units: Real, stats: Stats) -> bool:
+def can_answer(i: int, j: int, units: Real, stats: Slots) -> bool:
     """Whether i may turn on attacker j."""
-    return j >= 0 and units[HEALTH, j] > 0.0 and stats.can_hit[stats.kind[i], stats.kind[j]]
+    return j >= 0 and units[HEALTH, j] > 0.0 and can_hit(i, j, stats)
 
 
 @inner
 def called(
-    i: int, first: int, last: int, scratch: Scratch, units: Real, flags: Whole, stats: Stats
+    i: int, first: int, last: int, work: Work, units: Real, flags: Whole, stats: Slots
 ) -> int:
     """Attacker of the nearest friend that was hit lately, or -1."""
     best, best_square = -1, CALL_RADIUS * CALL_RADIUS
     for a in range(first, last):
-        friend = scratch.living[a]
+        friend = work[a].living
         if flags[ALERT, friend] == 0 or friend == i:
             continue
         if not can_answer(i, flags[ATTACKER, friend], units, stats):
@@ -92,7 +92,7 @@ def called(
 def think(
     i: int, loop: int, own_first: int, own_last: int, foe_first: int, foe_last: int, alarm: bool,
     marches: bool, goal_x: float, goal_y: float,
-    scratch: Scratch, units: Real, flags: Whole, stats: Stats,
+    work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """Choose unit i's order for this loop.
 
@@ -101,8 +101,8 @@ def think(
         alarm: whether anyone of its side was hit lately.
         marches, goal_x, goal_y: the attack-move's point, if there is one.
     """
-    if stats.heal_rate[i] > 0.0:
-        tend(i, own_first, own_last, marches, goal_x, goal_y, scratch, units, flags, stats)
+    if stats[i].heal_rate > 0.0:
+        tend(i, own_first, own_last, marches, goal_x, goal_y, work, units, flags, stats)
         return
     target = flags[TARGET, i]
     if target >= 0 and units[HEALTH, target] <= 0.0:
@@ -110,21 +110,21 @@ def think(
         flags[WINDUP, i] = 0
     if target >= 0 and flags[WINDUP, i] == 1:
         return
-    if target >= 0 and (loop + i) % RESCAN_LOOPS == 0:
-        if not within(i, target, stats.reach[i], units, stats):
-            other = acquire(i, stats.reach[i], foe_first, foe_last, scratch, units, stats)
+    if target >= 0 and (loop + stats[i].rank) % RESCAN_LOOPS == 0:
+        if not within(i, target, stats[i].reach, units, stats):
+            other = acquire(i, stats[i].reach, foe_first, foe_last, work, units, stats)
             if other >= 0:
                 target = other
-            elif not within(i, target, stats.scan[i] + CHASE_SLACK, units, stats) and not (
+            elif not within(i, target, stats[i].scan + CHASE_SLACK, units, stats) and not (
                 flags[ALERT, i] > 0 and flags[ATTACKER, i] == target
             ):
                 target = -1
     if target < 0:
-        target = acquire(i, stats.scan[i], foe_first, foe_last, scratch, units, stats)
+        target = acquire(i, stats[i].scan, foe_first, foe_last, work, units, stats)
         if target < 0 and flags[ALERT, i] > 0 and can_answer(i, flags[ATTACKER, i], units, stats):
             target = flags[ATTACKER, i]
         if target < 0 and alarm:
-            target = called(i, own_first, own_last, scratch, units, flags, stats)
+            target = called(i, own_first, own_last, work, units, flags, stats)
     flags[TARGET, i] = target
     if target >= 0:
         flags[ORDER, i] = ATTACK
@@ -146,19 +146,19 @@ def march(i: int, marches: bool, x: float, y: float, units: Real, flags: Whole) 
 @inner
 def tend(
     i: int, first: int, last: int, marches: bool, goal_x: float, goal_y: float,
-    scratch: Scratch, units: Real, flags: Whole, stats: Stats,
+    work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """A medivac heals whoever of its side is worst off nearby, else goes along with the others."""
     patient = flags[TARGET, i]
     if patient >= 0 and (
         units[HEALTH, patient] <= 0.0
-        or units[HEALTH, patient] >= stats.health[patient]
+        or units[HEALTH, patient] >= stats[patient].health
         or units[ENERGY, i] <= 0.0
-        or not within(i, patient, stats.heal_search[i], units, stats)
+        or not within(i, patient, stats[i].heal_search, units, stats)
     ):
         patient = -1
-    if patient < 0 and units[ENERGY, i] >= stats.heal_minimum[i]:
-        patient = choose_patient(i, first, last, scratch, units, flags, stats)
+    if patient < 0 and units[ENERGY, i] >= stats[i].heal_minimum:
+        patient = choose_patient(i, first, last, work, units, flags, stats)
     flags[TARGET, i] = patient
     if patient >= 0:
         flags[ORDER, i] = HEAL
@@ -166,28 +166,28 @@ def tend(
     march(i, marches, goal_x, goal_y, units, flags)
     if flags[ORDER, i] == MARCH:
         for a in range(first, last):
-            j = scratch.living[a]
+            j = work[a].living
             dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
-            if stats.heal_rate[j] == 0.0 and dx * dx + dy * dy <= ESCORT_RADIUS * ESCORT_RADIUS:
-                scratch.pace[i] = min(scratch.pace[i], stats.speed[j])
+            if stats[j].heal_rate == 0.0 and dx * dx + dy * dy <= ESCORT_RADIUS * ESCORT_RADIUS:
+                work[i].pace = min(work[i].pace, stats[j].speed)
 
 
 @inner
 def choose_patient(
-    i: int, first: int, last: int, scratch: Scratch, units: Real, flags: Whole, stats: Stats
+    i: int, first: int, last: int, work: Work, units: Real, flags: Whole, stats: Slots
 ) -> int:
     """Hurt biological friend in search range with the least life, nobody else's patient; or -1."""
     best, best_share, best_square = -1, 1.0, 0.0
     for a in range(first, last):
-        j = scratch.living[a]
-        share = units[HEALTH, j] / stats.health[j]
-        if j == i or share >= 1.0 or share <= 0.0 or stats.biological[j] == 0:
+        j = work[a].living
+        share = units[HEALTH, j] / stats[j].health
+        if j == i or share >= 1.0 or share <= 0.0 or stats[j].biological == 0:
             continue
-        if not within(i, j, stats.heal_search[i], units, stats):
+        if not within(i, j, stats[i].heal_search, units, stats):
             continue
         taken = False
         for b in range(first, last):
-            other = scratch.living[b]
+            other = work[b].living
             if other != i and flags[ORDER, other] == HEAL and flags[TARGET, other] == j:
                 taken = True
         dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]

@@ -28,13 +28,13 @@ from .layout import (
     VICTIM,
     WINDUP,
     Real,
-    Scratch,
     Whole,
+    Work,
     X,
     Y,
 )
 from .rules import Rules
-from .units import LINE, MISSILE, SHIELD_DELAY, SHIELD_RATE, Stats
+from .units import LINE, MISSILE, SHIELD_DELAY, SHIELD_RATE, Slots
 
 ALERT_LOOPS = 32  # a hit is answered, and friends called, for two normal seconds
 
@@ -48,28 +48,48 @@ LINE_MAIN_LOOPS = 6.0
 
 
 @inner
-def edge_distance(i: int, j: int, units: Real, stats: Stats) -> float:
+def edge_distance(i: int, j: int, units: Real, stats: Slots) -> float:
     """Distance between two units' rims, negative where they overlap."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
-    return math.sqrt(dx * dx + dy * dy) - stats.radius[i] - stats.radius[j]
+    return math.sqrt(dx * dx + dy * dy) - stats[i].radius - stats[j].radius
 
 
 @inner
-def within(i: int, j: int, reach: float, units: Real, stats: Stats) -> bool:
+def within(i: int, j: int, reach: float, units: Real, stats: Slots) -> bool:
     """Whether j's rim is at most ``reach`` from i's."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
-    far = reach + stats.radius[i] + stats.radius[j]
+    far = reach + stats[i].radius + stats[j].radius
     return dx * dx + dy * dy <= far * far
 
 
 @inner
-def strike(i: int, j: int, units: Real, flags: Whole, stats: Stats) -> None:
+def can_hit(i: int, j: int, stats: Slots) -> bool:
+    """Whether i's weapon reaches what j is: ground, air or (a colossus) both."""
+    return stats[i].targets & stats[j].layers != 0
+
+
+@inner
+def threatens(i: int, j: int, stats: Slots) -> bool:
+    """Whether i counts as a threat to j: it can hit it, or heals."""
+    return can_hit(i, j, stats) or stats[i].heal_rate > 0.0
+
+
+@inner
+def damage_of(i: int, j: int, stats: Slots) -> float:
+    """One hit of i on j before armor, with the bonus against j's attributes."""
+    if stats[i].bonus_attributes & stats[j].attributes != 0:
+        return stats[i].damage + stats[i].bonus
+    return stats[i].damage
+
+
+@inner
+def strike(i: int, j: int, units: Real, flags: Whole, stats: Slots) -> None:
     """One hit of i's weapon on j: shield first, the rest less armor, at least 0.5."""
-    damage = stats.damage[stats.kind[i], stats.kind[j]]
+    damage = damage_of(i, j, stats)
     if units[SHIELD, j] >= damage:
         units[SHIELD, j] -= damage
     else:
-        damage = max(damage - units[SHIELD, j] - stats.armor[stats.kind[j]], 0.5)
+        damage = max(damage - units[SHIELD, j] - stats[j].armor, 0.5)
         units[SHIELD, j] = 0.0
         units[HEALTH, j] -= damage
         if units[HEALTH, j] <= 0.0:
@@ -80,10 +100,10 @@ def strike(i: int, j: int, units: Real, flags: Whole, stats: Stats) -> None:
 
 
 @inner
-def tick(n: int, scratch: Scratch, units: Real, flags: Whole, stats: Stats) -> None:
+def tick(n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
     """Advance every living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
     for a in range(n):
-        i = scratch.living[a]
+        i = work[a].living
         if units[COOLDOWN, i] > 0.0 or flags[WINDUP, i] == 1:
             units[COOLDOWN, i] -= 1.0
         else:
@@ -92,19 +112,19 @@ def tick(n: int, scratch: Scratch, units: Real, flags: Whole, stats: Stats) -> N
             units[BACKSWING, i] -= 1.0
         if flags[ALERT, i] > 0:
             flags[ALERT, i] -= 1
-        if stats.shield[i] > 0.0:
+        if stats[i].shield > 0.0:
             if flags[SHIELD_WAIT, i] > 0:
                 flags[SHIELD_WAIT, i] -= 1
-            elif units[SHIELD, i] < stats.shield[i]:
-                units[SHIELD, i] = min(units[SHIELD, i] + SHIELD_RATE, stats.shield[i])
-        if stats.health_regen[i] > 0.0 and units[HEALTH, i] < stats.health[i]:
-            units[HEALTH, i] = min(units[HEALTH, i] + stats.health_regen[i], stats.health[i])
-        if stats.energy_regen[i] > 0.0 and units[ENERGY, i] < stats.energy[i]:
-            units[ENERGY, i] = min(units[ENERGY, i] + stats.energy_regen[i], stats.energy[i])
+            elif units[SHIELD, i] < stats[i].shield:
+                units[SHIELD, i] = min(units[SHIELD, i] + SHIELD_RATE, stats[i].shield)
+        if stats[i].health_regen > 0.0 and units[HEALTH, i] < stats[i].health:
+            units[HEALTH, i] = min(units[HEALTH, i] + stats[i].health_regen, stats[i].health)
+        if stats[i].energy_regen > 0.0 and units[ENERGY, i] < stats[i].energy:
+            units[ENERGY, i] = min(units[ENERGY, i] + stats[i].energy_regen, stats[i].energy)
 
 
 @inner
-def land(loop: int, units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Stats) -> None:
+def land(loop: int, units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Slots) -> None:
     """Let the queued hits land that are due. What flies at a dead target is wasted."""
     kept = 0
     for q in range(battle[QUEUED]):
@@ -119,7 +139,7 @@ def land(loop: int, units: Real, flags: Whole, battle: Whole, queue: Whole, stat
 
 
 @inner
-def swing(i: int, units: Real, flags: Whole, stats: Stats) -> None:
+def swing(i: int, units: Real, flags: Whole, stats: Slots) -> None:
     """Second blade of a two-hit attack: lost if its target is dead or gone."""
     if units[SWING, i] <= 0.0:
         return
@@ -127,7 +147,7 @@ def swing(i: int, units: Real, flags: Whole, stats: Stats) -> None:
     if units[SWING, i] <= 0.0:
         units[SWING, i] = 0.0
         j = flags[SWING_TARGET, i]
-        if units[HEALTH, j] > 0.0 and within(i, j, stats.reach[i] + stats.slop[i], units, stats):
+        if units[HEALTH, j] > 0.0 and within(i, j, stats[i].reach + stats[i].slop, units, stats):
             strike(i, j, units, flags, stats)
 
 
@@ -144,30 +164,30 @@ def enqueue(due: int, i: int, j: int, battle: Whole, queue: Whole) -> None:
 @inner
 def fire(
     i: int, j: int, loop: int, key: int,
-    units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Stats, rules: Rules,
+    units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Release a shot at j. Its fraction of a loop (``late``) is kept in what follows from it."""
     flags[WINDUP, i] = 0
-    late = units[COOLDOWN, i] + stats.damage_point[i]
-    units[COOLDOWN, i] += stats.period[i]
+    late = units[COOLDOWN, i] + stats[i].damage_point
+    units[COOLDOWN, i] += stats[i].period
     if rules.random_delay:
         units[COOLDOWN, i] += 3.0 * rng.uniform(key, loop, i, rng.DELAY) - 1.0
-    units[BACKSWING, i] = stats.backswing[i]
-    if stats.delivery[i] == MISSILE:
-        flight = max(edge_distance(i, j, units, stats), 0.0) / stats.missile_speed[i]
+    units[BACKSWING, i] = stats[i].backswing
+    if stats[i].delivery == MISSILE:
+        flight = max(edge_distance(i, j, units, stats), 0.0) / stats[i].missile_speed
         enqueue(loop + max(int(math.ceil(flight + late)), 1), i, j, battle, queue)
-    elif stats.delivery[i] == LINE:
+    elif stats[i].delivery == LINE:
         sweep(i, j, loop, units, battle, queue, stats, rules)
     else:
         strike(i, j, units, flags, stats)
-        if stats.hits[i] == 2:
-            units[SWING, i] = stats.gap[i] + late
+        if stats[i].hits == 2:
+            units[SWING, i] = stats[i].gap + late
             flags[SWING_TARGET, i] = j
 
 
 @inner
 def sweep(
-    i: int, j: int, loop: int, units: Real, battle: Whole, queue: Whole, stats: Stats, rules: Rules
+    i: int, j: int, loop: int, units: Real, battle: Whole, queue: Whole, stats: Slots, rules: Rules
 ) -> None:
     """Queue the hits of two beams along the line through j, across the line of fire.
 
@@ -180,17 +200,17 @@ def sweep(
     else:
         ax, ay = 0.0, 1.0
     first, last = rules.n_allies, rules.n_allies + rules.n_enemies
-    if stats.enemy[i] == 1:
+    if stats[i].enemy == 1:
         first, last = 0, rules.n_allies
     for v in range(first, last):
-        if units[HEALTH, v] <= 0.0 or not stats.can_hit[stats.kind[i], stats.kind[v]]:
+        if units[HEALTH, v] <= 0.0 or not can_hit(i, v, stats):
             continue
         if v == j:
             due = loop + int(LINE_MAIN_LOOPS)
             enqueue(due, i, v, battle, queue)
             enqueue(due, i, v, battle, queue)
             continue
-        reach = LINE_REACH + stats.radius[v]
+        reach = LINE_REACH + stats[v].radius
         low, high = LINE_SAMPLES, -1
         for sample in range(LINE_SAMPLES):
             along = (sample - LINE_SAMPLES // 2) * LINE_STEP
@@ -206,16 +226,16 @@ def sweep(
 
 
 @inner
-def heal(i: int, j: int, scratch: Scratch, units: Real, stats: Stats) -> None:
+def heal(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
     """One loop of healing: only within range, one healer per patient, as far as energy reaches."""
-    missing = stats.health[j] - units[HEALTH, j]
-    if missing <= 0.0 or units[HEALTH, j] <= 0.0 or scratch.healed[j] == 1:
+    missing = stats[j].health - units[HEALTH, j]
+    if missing <= 0.0 or units[HEALTH, j] <= 0.0 or work[j].healed == 1:
         return
-    if not within(i, j, stats.heal_reach[i], units, stats):
+    if not within(i, j, stats[i].heal_reach, units, stats):
         return
-    amount = min(min(stats.heal_rate[i], missing), units[ENERGY, i] / stats.heal_cost[i])
+    amount = min(min(stats[i].heal_rate, missing), units[ENERGY, i] / stats[i].heal_cost)
     if amount <= 0.0:
         return
-    scratch.healed[j] = 1
+    work[j].healed = 1
     units[HEALTH, j] += amount
-    units[ENERGY, i] = max(units[ENERGY, i] - amount * stats.heal_cost[i], 0.0)
+    units[ENERGY, i] = max(units[ENERGY, i] - amount * stats[i].heal_cost, 0.0)

@@ -36,8 +36,9 @@ from .layout import (
     SWING_TARGET,
     TARGET,
     Outputs,
+    Pairs,
     Real,
-    Scratch,
+    Work,
     State,
     Whole,
     X,
@@ -49,41 +50,21 @@ from .orders import act, heuristic_action, obey
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
 from .rules import Features, Rules
 from .terrain import Terrain
-from .units import Stats
-
-
-@inner
-def make_scratch(m: int) -> Scratch:
-    """Working memory for battles of m units."""
-    pairs = m * (m - 1) // 2 + 1
-    return Scratch(
-        np.zeros(m, np.int64),
-        np.zeros(m, np.int64),
-        np.zeros((2, m)),
-        np.zeros(m),
-        np.zeros((2, m)),
-        np.zeros((2, m)),
-        np.zeros(m, np.int64),
-        np.zeros(m),
-        np.zeros((pairs, 2), np.int64),
-        np.zeros((pairs, 2), np.int64),
-        np.zeros(m),
-        np.zeros(m, np.int64),
-    )
+from .units import Slots
 
 
 @inner
 def restart(
     units: Real, flags: Whole, battle: NDArray, last_action: NDArray, chosen: NDArray,
-    start: Real, stats: Stats, rules: Rules,
+    start: Real, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Begin the next episode of one battle. ``start`` (2, M) holds the start positions."""
     units[:] = 0.0
     flags[:] = 0
     for i in range(rules.n_allies + rules.n_enemies):
         units[X, i], units[Y, i] = start[X, i], start[Y, i]
-        units[HEALTH, i], units[SHIELD, i] = stats.health[i], stats.shield[i]
-        units[ENERGY, i] = stats.energy_start[i]
+        units[HEALTH, i], units[SHIELD, i] = stats[i].health, stats[i].shield
+        units[ENERGY, i] = stats[i].energy_start
         for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
             flags[field, i] = -1
         give_first_order(i, units, flags, stats, rules)
@@ -94,9 +75,9 @@ def restart(
 
 
 @inner
-def give_first_order(i: int, units: Real, flags: Whole, stats: Stats, rules: Rules) -> None:
+def give_first_order(i: int, units: Real, flags: Whole, stats: Slots, rules: Rules) -> None:
     """The map script's order: enemies (and scripted allies) attack-move, agents wait."""
-    if stats.enemy[i] == 1:
+    if stats[i].enemy == 1:
         flags[ORDER, i] = MARCH if rules.enemy_marches else STAND
         units[GOAL_X, i], units[GOAL_Y, i] = rules.enemy_x, rules.enemy_y
     elif rules.scripted:
@@ -106,55 +87,56 @@ def give_first_order(i: int, units: Real, flags: Whole, stats: Stats, rules: Rul
 
 @inner
 def advance(
-    loop: int, key: int, scratch: Scratch,
+    loop: int, key: int, work: Work, pairs: Pairs,
     units: Real, flags: Whole, battle: NDArray, queue: Whole,
-    stats: Stats, rules: Rules, terrain: Terrain,
+    stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """One game loop of one battle."""
     n, allies = 0, 0
     ally_alarm, enemy_alarm = False, False
     for i in range(rules.n_allies + rules.n_enemies):
         if units[HEALTH, i] > 0.0:
-            scratch.living[n] = i
-            scratch.pace[i] = stats.speed[i]
-            scratch.healed[i] = 0
+            work[n].living = i
+            work[i].pace = stats[i].speed
+            work[i].healed = 0
             n += 1
-            if stats.enemy[i] == 0:
+            if stats[i].enemy == 0:
                 allies += 1
                 ally_alarm |= flags[ALERT, i] > 0
             else:
                 enemy_alarm |= flags[ALERT, i] > 0
     if n == 0:
         return
-    tick(n, scratch, units, flags, stats)
+    tick(n, work, units, flags, stats)
     land(loop, units, flags, battle, queue, stats)
     draw = rng.bits(key, loop, 0, rng.ORDER)
     offset = np.int64(draw % np.uint64(n))
     backward = (draw >> np.uint64(40)) & np.uint64(1) == np.uint64(1)
     for turn in range(n):
-        i = scratch.living[in_turn(turn, n, offset, backward)]
+        i = work[in_turn(turn, n, offset, backward)].living
+        work[turn].turn = i
         if units[HEALTH, i] <= 0.0:
             continue
-        if stats.enemy[i] == 1:
+        if stats[i].enemy == 1:
             think(
                 i, loop, allies, n, 0, allies, enemy_alarm,
-                rules.enemy_marches, rules.enemy_x, rules.enemy_y, scratch, units, flags, stats,
+                rules.enemy_marches, rules.enemy_x, rules.enemy_y, work, units, flags, stats,
             )  # fmt: skip
         elif rules.scripted:
             think(
                 i, loop, 0, allies, allies, n, ally_alarm,
-                rules.ally_marches, rules.ally_x, rules.ally_y, scratch, units, flags, stats,
+                rules.ally_marches, rules.ally_x, rules.ally_y, work, units, flags, stats,
             )  # fmt: skip
     for turn in range(n):
-        i = scratch.living[in_turn(turn, n, offset, backward)]
+        i = work[turn].turn
         if units[HEALTH, i] > 0.0:
             swing(i, units, flags, stats)
-            act(i, loop, key, scratch, units, flags, battle, queue, stats, rules)
+            act(i, loop, key, work, units, flags, battle, queue, stats, rules)
     for turn in range(n):
-        i = scratch.living[in_turn(turn, n, offset, backward)]
+        i = work[turn].turn
         if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
-            heal(i, flags[TARGET, i], scratch, units, stats)
-    move(n, scratch, units, flags, stats, terrain)
+            heal(i, flags[TARGET, i], work, units, stats)
+    move(n, work, pairs, units, flags, stats, rules)
 
 
 @inner
@@ -168,7 +150,7 @@ def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
 
 @inner
 def show(
-    b: int, state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features
+    b: int, state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features
 ) -> None:
     """Write battle b's observations, state and masks."""
     look(
@@ -180,7 +162,7 @@ def show(
 
 @inner
 def give_orders(
-    b: int, actions: NDArray, state: State, out: Outputs, stats: Stats, rules: Rules
+    b: int, actions: NDArray, state: State, out: Outputs, stats: Slots, rules: Rules
 ) -> None:
     """Turn one battle's actions (N,) into orders; out-of-reach ones count as stop."""
     units, flags, avail = state.units[b], state.flags[b], out.avail_actions[b]
@@ -203,12 +185,12 @@ def give_orders(
 
 @inner
 def conclude(
-    b: int, state: State, out: Outputs, scratch: Scratch, stats: Stats, rules: Rules
+    b: int, state: State, out: Outputs, work: Work, stats: Slots, rules: Rules
 ) -> None:
     """Reward and end of battle b's env step."""
     units = state.units[b]
     end = battle_end(units, stats, rules)
-    reward = end_bonus(battle_reward(scratch.totals, units, rules), end, rules)
+    reward = end_bonus(battle_reward(work, units, rules), end, rules)
     timeout = end == ONGOING and state.battle[b, STEP] >= rules.limit
     state.returned[b] += reward
     state.battle[b, OVER] = end != ONGOING or timeout
@@ -251,7 +233,7 @@ def first_unavailable(actions: NDArray, state: State, out: Outputs) -> int:
 @kernel
 def reset_battles(
     mask: NDArray, start: Real,
-    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Begin a new episode in every battle of the mask (B,), and write what its agents see."""
     for b in range(mask.shape[0]):
@@ -273,7 +255,7 @@ def reset_battles(
 @kernel
 def show_battles(
     mask: NDArray,
-    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Write anew what the agents of the masked battles (B,) see."""
     for b in range(mask.shape[0]):
@@ -284,7 +266,7 @@ def show_battles(
 @kernel
 def step_battles(
     first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: NDArray, start: Real,
-    state: State, out: Outputs, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    work: Work, pairs: Pairs, state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """One env step of battles first..last-1.
 
@@ -293,8 +275,8 @@ def step_battles(
         autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
         actions: (B, N); those of finished battles are ignored.
         start: (2, M), start positions.
+        work, pairs: this thread's working memory.
     """
-    scratch = make_scratch(rules.n_allies + rules.n_enemies)
     for b in range(first, last):
         battle, units = state.battle[b], state.units[b]
         if battle[OVER] == 1:
@@ -305,16 +287,16 @@ def step_battles(
         give_orders(b, actions[b], state, out, stats, rules)
         for i in range(rules.n_allies + rules.n_enemies):
             alive = units[HEALTH, i] > 0.0
-            scratch.totals[i] = units[HEALTH, i] + units[SHIELD, i] if alive else -1.0
+            work[i].total = units[HEALTH, i] + units[SHIELD, i] if alive else -1.0
         key = rng.episode_key(seed, first_index + b, battle[EPISODE])
         for _ in range(rules.step_mul):
             battle[LOOP] += 1
             advance(
-                battle[LOOP], key, scratch, units, state.flags[b], battle, state.queue[b],
-                stats, rules, terrain,
+                battle[LOOP], key, work, pairs, units, state.flags[b], battle, state.queue[b],
+                stats, rules,
             )  # fmt: skip
         battle[STEP] += 1
-        conclude(b, state, out, scratch, stats, rules)
+        conclude(b, state, out, work, stats, rules)
         show(b, state, out, stats, rules, terrain, shape)
         if autoreset and battle[OVER] == 1:
             out.final_obs[b] = out.obs[b]
@@ -332,7 +314,7 @@ def step_battles(
 def look_at(
     units: Real, last_action: NDArray, clock: Real,
     obs: NDArray, view: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
-    stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """What agents would see of given unit records: units (B, N_REAL, M), clock (B,)."""
     for b in range(units.shape[0]):
@@ -343,6 +325,6 @@ def look_at(
 
 
 @kernel
-def reward_of(totals: Real, units: Real, rules: Rules) -> float:
-    """Unscaled battle reward from totals (M,) to units (N_REAL, M)."""
-    return battle_reward(totals, units, rules)
+def reward_of(work: Work, units: Real, rules: Rules) -> float:
+    """Unscaled battle reward from ``work``'s totals (M,) to units (N_REAL, M)."""
+    return battle_reward(work, units, rules)

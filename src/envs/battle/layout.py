@@ -79,21 +79,33 @@ class Outputs(NamedTuple):
     final_avail_actions: NDArray[np.uint8]
 
 
-class Scratch(NamedTuple):
-    """Working memory of one thread; holds nothing between loops."""
+# Working memory of one thread, a record per unit; it holds nothing from loop to loop.
+WORK = np.dtype(
+    [
+        ("living", np.int64),  # living unit numbers, allies first: a list over the records
+        ("turn", np.int64),  # the same units in the order in which they act in this loop
+        ("intent", np.int64),  # ANCHOR, IDLE or MOVER
+        ("pace", np.float64),  # top speed this loop
+        ("goal_x", np.float64),  # where a mover walks
+        ("goal_y", np.float64),
+        ("heading_x", np.float64),  # unit vector toward it
+        ("heading_y", np.float64),
+        ("place_x", np.float64),  # tentative position
+        ("place_y", np.float64),
+        ("obstacle", np.int64),  # who stopped the mover most, or -1
+        ("against", np.float64),  # and how squarely
+        ("total", np.float64),  # health and shield before the env step, -1 if dead by then
+        ("healed", np.int64),  # 1 once healed in this loop
+    ],
+    align=True,
+)
+Work = NDArray[Any]  # (M,) of WORK
+Pairs = NDArray[np.int64]  # (2, pairs, 2): unit pairs that give way to each other; with one firm
 
-    living: NDArray[np.int64]  # (M,), living unit numbers, allies first
-    intent: NDArray[np.int64]  # (M,), ANCHOR, IDLE or MOVER
-    goal: Real  # (2, M)
-    pace: Real  # (M,), top speed this loop
-    heading: Real  # (2, M), unit vector a mover would take if nothing stood in the way
-    place: Real  # (2, M), tentative positions
-    obstacle: NDArray[np.int64]  # (M,), who stopped the mover most
-    against: Real  # (M,), and how squarely
-    soft: NDArray[np.int64]  # (pairs, 2), units that give way to each other
-    hard: NDArray[np.int64]  # (pairs, 2), units of which one stands firm
-    totals: Real  # (M,), health and shield at the start of the step; 0 if dead by then
-    healed: NDArray[np.int64]  # (M,), 1 once healed in this loop
+
+def make_work(n_units: int) -> tuple[Work, Pairs]:
+    """Working memory for battles of so many units."""
+    return np.zeros(n_units, WORK), np.zeros((2, n_units * (n_units - 1) // 2 + 1, 2), np.int64)
 
 
 def as_dict(arrays: Any) -> dict[str, NDArray[Any]]:

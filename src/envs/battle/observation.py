@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from .jit import inner
 from .layout import COOLDOWN, ENERGY, HEALTH, SHIELD, Real, X, Y
 from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Features, Rules
-from .terrain import Terrain, inside
-from .units import Stats
+from .terrain import HEIGHT, PATHABLE, Terrain, inside
+from .units import Slots
 
 # Cells whose ground an agent can sense, in SMAC's order; the last one only for heights.
 _NEAR = np.array(
@@ -27,7 +27,7 @@ _HALF = MAP_SIZE / 2
 
 @inner
 def write_mask(
-    i: int, avail: NDArray, units: Real, stats: Stats, rules: Rules, terrain: Terrain
+    i: int, avail: NDArray, units: Real, stats: Slots, rules: Rules, terrain: Terrain
 ) -> None:
     """Fill agent i's row (A,) of available actions."""
     avail[:] = 0
@@ -42,11 +42,11 @@ def write_mask(
     avail[4] = can_walk(x + ahead, y, terrain)
     avail[5] = can_walk(x - ahead, y, terrain)
     first, last = rules.n_allies, rules.n_allies + rules.n_enemies
-    medic = rules.medics and stats.heal_rate[i] > 0.0
+    medic = rules.medics and stats[i].heal_rate > 0.0
     if medic:
         first, last = 0, rules.n_allies
     for j in range(first, last):
-        if units[HEALTH, j] <= 0.0 or (medic and stats.heal_rate[j] > 0.0):
+        if units[HEALTH, j] <= 0.0 or (medic and stats[j].heal_rate > 0.0):
             continue
         dx, dy = units[X, j] - x, units[Y, j] - y
         if math.sqrt(dx * dx + dy * dy) <= SHOOT_RANGE:
@@ -57,13 +57,13 @@ def write_mask(
 def can_walk(x: float, y: float, terrain: Terrain) -> bool:
     """SMAC's test of a step: coordinates truncated, cell on the map and pathable."""
     cell_x, cell_y = int(x), int(y)
-    return inside(cell_x, cell_y) and terrain.pathable[cell_x, cell_y]
+    return inside(cell_x, cell_y) and terrain[PATHABLE, cell_x, cell_y] > 0.0
 
 
 @inner
 def write_obs(
     i: int, row: NDArray, avail: NDArray, last_action: NDArray, seen: NDArray, clock: float,
-    units: Real, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Fill agent i's observation (O,) and whom of its team it sees (N,)."""
     row[:] = 0.0
@@ -121,17 +121,17 @@ def write_obs(
 @inner
 def write_kind(
     j: int, row: NDArray, at: int, health: bool, shields: bool,
-    units: Real, stats: Stats, shape: Features,
+    units: Real, stats: Slots, shape: Features,
 ) -> None:  # fmt: skip
     """Health and shield shares, where they are seen, and the type of unit j."""
     if health:
-        row[at] = units[HEALTH, j] / stats.health[j]
+        row[at] = units[HEALTH, j] / stats[j].health
         at += 1
         if shields:
-            row[at] = units[SHIELD, j] / shape.shown_shield[j]
+            row[at] = units[SHIELD, j] / stats[j].shown_shield
             at += 1
     if shape.type_bits > 0:
-        row[at + shape.type_bit[j]] = 1.0
+        row[at + stats[j].type_bit] = 1.0
 
 
 @inner
@@ -143,12 +143,12 @@ def sense_ground(
     if shape.pathing_grid:
         for c in range(8):
             px, py = cell_x + _NEAR[c, 0], cell_y + _NEAR[c, 1]
-            row[at] = terrain.pathable[px, py] if inside(px, py) else 1.0
+            row[at] = terrain[PATHABLE, px, py] if inside(px, py) else 1.0
             at += 1
     if shape.terrain_height:
         for c in range(9):
             px, py = cell_x + _NEAR[c, 0], cell_y + _NEAR[c, 1]
-            row[at] = terrain.height[px, py] if inside(px, py) else 1.0
+            row[at] = terrain[HEIGHT, px, py] if inside(px, py) else 1.0
             at += 1
     return at
 
@@ -156,7 +156,7 @@ def sense_ground(
 @inner
 def write_state(
     row: NDArray, obs: NDArray, last_action: NDArray, clock: float,
-    units: Real, stats: Stats, rules: Rules, shape: Features,
+    units: Real, stats: Slots, rules: Rules, shape: Features,
 ) -> None:  # fmt: skip
     """Fill the global state (S,). Dead units' rows are zero."""
     row[:] = 0.0
@@ -172,19 +172,19 @@ def write_state(
         width = (4 if ally else 3) + shields + shape.type_bits
         if units[HEALTH, i] > 0.0:
             c = at
-            row[c] = units[HEALTH, i] / stats.health[i]
+            row[c] = units[HEALTH, i] / stats[i].health
             if ally:
                 c += 1
-                if rules.medics and stats.heal_rate[i] > 0.0:
-                    row[c] = units[ENERGY, i] / stats.max_cooldown[i]
+                if rules.medics and stats[i].heal_rate > 0.0:
+                    row[c] = units[ENERGY, i] / stats[i].max_cooldown
                 else:
-                    row[c] = max(units[COOLDOWN, i], 0.0) / stats.max_cooldown[i]
+                    row[c] = max(units[COOLDOWN, i], 0.0) / stats[i].max_cooldown
             row[c + 1] = (units[X, i] - _HALF) / MAP_SIZE
             row[c + 2] = (units[Y, i] - _HALF) / MAP_SIZE
             if shields:
-                row[c + 3] = units[SHIELD, i] / shape.shown_shield[i]
+                row[c + 3] = units[SHIELD, i] / stats[i].shown_shield
             if shape.type_bits > 0:
-                row[at + width - shape.type_bits + shape.type_bit[i]] = 1.0
+                row[at + width - shape.type_bits + stats[i].type_bit] = 1.0
         at += width
     if shape.state_last_action:
         for i in range(rules.n_allies):
@@ -199,7 +199,7 @@ def write_state(
 def look(
     obs: NDArray, state: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
     last_action: NDArray, clock: float,
-    units: Real, stats: Stats, rules: Rules, terrain: Terrain, shape: Features,
+    units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Fill everything one battle shows: obs (N, O), state (S,), avail (N, A), alive (N,), who sees whom (N, N)."""
     for i in range(rules.n_allies):

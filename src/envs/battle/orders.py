@@ -9,7 +9,7 @@ import math
 
 from numpy.typing import NDArray
 
-from .combat import fire, within
+from .combat import can_hit, fire, within
 from .jit import inner
 from .layout import (
     ATTACK,
@@ -27,19 +27,19 @@ from .layout import (
     TARGET,
     WINDUP,
     Real,
-    Scratch,
     Whole,
+    Work,
     X,
     Y,
 )
 from .rules import ACTIONS_NO_ATTACK, Rules
-from .units import Stats
+from .units import Slots
 
 ANCHOR, IDLE, MOVER = 0, 1, 2  # how a unit stands: firm, giving way to friends, walking
 
 
 @inner
-def obey(i: int, action: int, units: Real, flags: Whole, stats: Stats, rules: Rules) -> None:
+def obey(i: int, action: int, units: Real, flags: Whole, stats: Slots, rules: Rules) -> None:
     """Give agent i the order of an action. The same attack again does not interrupt a shot."""
     order, target = STAND, -1
     if 2 <= action <= 5:
@@ -55,12 +55,12 @@ def obey(i: int, action: int, units: Real, flags: Whole, stats: Stats, rules: Ru
             units[GOAL_X, i] -= rules.move_amount
     elif action >= ACTIONS_NO_ATTACK:
         target = action - ACTIONS_NO_ATTACK
-        if stats.heal_rate[i] > 0.0:
+        if stats[i].heal_rate > 0.0:
             order = HEAL
         else:
             target += rules.n_allies
             order = ATTACK
-            if not stats.can_hit[stats.kind[i], stats.kind[target]]:
+            if not can_hit(i, target, stats):
                 order, target = STAND, -1  # the game refuses such an order
     if order != ATTACK or flags[ORDER, i] != ATTACK or flags[TARGET, i] != target:
         flags[WINDUP, i] = 0
@@ -72,29 +72,29 @@ def obey(i: int, action: int, units: Real, flags: Whole, stats: Stats, rules: Ru
 
 @inner
 def heuristic_action(
-    i: int, avail: NDArray, chosen: NDArray, units: Real, flags: Whole, stats: Stats, rules: Rules
+    i: int, avail: NDArray, chosen: NDArray, units: Real, flags: Whole, stats: Slots, rules: Rules
 ) -> int:
     """SMAC's built-in heuristic: stay on one target, the nearest at any distance.
 
     Returns -1 where it gives no order. With ``heuristic_rest`` an unavailable target turns into a step
     along the longer axis toward it.
     """
-    medic = rules.medics and stats.heal_rate[i] > 0.0
+    medic = rules.medics and stats[i].heal_rate > 0.0
     base = 0 if medic else rules.n_allies
     count = rules.n_allies if medic else rules.n_enemies
     target = chosen[i]
     stale = target < 0 or units[HEALTH, base + target] <= 0.0
     if medic and not stale:
-        stale = units[HEALTH, base + target] >= stats.health[base + target]
+        stale = units[HEALTH, base + target] >= stats[base + target].health
     if stale:
         target, best = -1, math.inf
         for c in range(count):
             j = base + c
             if units[HEALTH, j] <= 0.0:
                 continue
-            if medic and (stats.heal_rate[j] > 0.0 or units[HEALTH, j] >= stats.health[j]):
+            if medic and (stats[j].heal_rate > 0.0 or units[HEALTH, j] >= stats[j].health):
                 continue
-            if not medic and not stats.can_hit[stats.kind[i], stats.kind[j]]:
+            if not medic and not can_hit(i, j, stats):
                 continue
             dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
             if dx * dx + dy * dy < best:
@@ -115,51 +115,51 @@ def heuristic_action(
 @inner
 def act(
     i: int, loop: int, key: int,
-    scratch: Scratch, units: Real, flags: Whole, battle: NDArray, queue: Whole,
-    stats: Stats, rules: Rules,
+    work: Work, units: Real, flags: Whole, battle: NDArray, queue: Whole,
+    stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Carry out unit i's order as far as it is not walking, and note where it wants to walk."""
     order, j = flags[ORDER, i], flags[TARGET, i]
     if order == ATTACK:
         if units[HEALTH, j] <= 0.0:
             flags[ORDER, i], flags[TARGET, i], flags[WINDUP, i] = STAND, -1, 0
-            if stats.enemy[i] == 1 or rules.scripted:
+            if stats[i].enemy == 1 or rules.scripted:
                 flags[ORDER, i] = MARCH  # its brain decides next loop; until then it stands
-            scratch.intent[i] = IDLE
+            work[i].intent = IDLE
             return
-        scratch.intent[i] = ANCHOR
-        near = within(i, j, stats.reach[i], units, stats)
+        work[i].intent = ANCHOR
+        near = within(i, j, stats[i].reach, units, stats)
         if flags[WINDUP, i] == 0 and near and units[COOLDOWN, i] <= 0.0:
             flags[WINDUP, i] = 1
         if flags[WINDUP, i] == 1:
-            if units[COOLDOWN, i] <= -stats.damage_point[i]:
-                if near or within(i, j, stats.reach[i] + stats.slop[i], units, stats):
+            if units[COOLDOWN, i] <= -stats[i].damage_point:
+                if near or within(i, j, stats[i].reach + stats[i].slop, units, stats):
                     fire(i, j, loop, key, units, flags, battle, queue, stats, rules)
                 else:
                     flags[WINDUP, i] = 0
         elif not near and units[SWING, i] <= 0.0 and units[BACKSWING, i] <= 0.0:
-            head_for(i, units[X, j], units[Y, j], scratch)
+            head_for(i, units[X, j], units[Y, j], work)
     elif order == HEAL:
-        scratch.intent[i] = IDLE
+        work[i].intent = IDLE
         if units[HEALTH, j] <= 0.0:
             flags[ORDER, i], flags[TARGET, i] = STAND, -1
-        elif units[HEALTH, j] < stats.health[j] and not within(
-            i, j, stats.heal_reach[i], units, stats
+        elif units[HEALTH, j] < stats[j].health and not within(
+            i, j, stats[i].heal_reach, units, stats
         ):
-            head_for(i, units[X, j], units[Y, j], scratch)
+            head_for(i, units[X, j], units[Y, j], work)
     elif order == MOVE or order == MARCH:
-        scratch.intent[i] = IDLE
+        work[i].intent = IDLE
         if units[SWING, i] > 0.0 or units[BACKSWING, i] > 0.0:
-            scratch.intent[i] = ANCHOR
+            work[i].intent = ANCHOR
         elif units[X, i] != units[GOAL_X, i] or units[Y, i] != units[GOAL_Y, i]:
-            head_for(i, units[GOAL_X, i], units[GOAL_Y, i], scratch)
+            head_for(i, units[GOAL_X, i], units[GOAL_Y, i], work)
     else:
-        scratch.intent[i] = IDLE
+        work[i].intent = IDLE
 
 
 @inner
-def head_for(i: int, x: float, y: float, scratch: Scratch) -> None:
+def head_for(i: int, x: float, y: float, work: Work) -> None:
     """Make the unit a mover toward a point."""
-    scratch.intent[i] = MOVER
-    scratch.goal[X, i] = x
-    scratch.goal[Y, i] = y
+    work[i].intent = MOVER
+    work[i].goal_x = x
+    work[i].goal_y = y

@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import EnvError, did_you_mean
 from .maps import BattleMap
-from .units import Stats
+from .terrain import walking_bounds
+from .units import Slots, build_slots
 
 SHOOT_RANGE = 6.0  # SMAC lets every unit choose targets this near, whatever its weapon
 SIGHT_RANGE = 9.0
 ACTIONS_NO_ATTACK = 6  # no-op, stop, north, south, east, west
 MAP_SIZE = 32.0
-MAX_SHIELD = {"Stalker": 80.0, "Zealot": 50.0, "Colossus": 150.0}
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,10 @@ class Rules(NamedTuple):
     defeat: float
     negative_scale: float
     divisor: float
+    left: float  # rectangle of walkable ground
+    bottom: float
+    right: float
+    top: float
 
 
 class Features(NamedTuple):
@@ -145,17 +148,16 @@ class Features(NamedTuple):
     ally_shields: bool
     enemy_shields: bool
     type_bits: int
-    type_bit: NDArray[np.int64]  # (M,), column in the one-hot type
-    shown_shield: NDArray[np.float64]  # (M,), SMAC's divisor of shields
 
 
 def build_rules(
-    battle_map: BattleMap, options: Options, stats: Stats, random_delay: bool, scripted: bool
+    battle_map: BattleMap, options: Options, slots: Slots, random_delay: bool, scripted: bool
 ) -> Rules:
     """Numbers for the kernels that run a battle."""
+    bounds = walking_bounds(battle_map.terrain)
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
     best = n_enemies * options.reward_death_value + options.reward_win
-    best += float((stats.health + stats.shield)[n_allies:].sum())
+    best += float((slots["health"] + slots["shield"])[n_allies:].sum())
     enemy_goal, ally_goal = battle_map.enemy_goal, battle_map.ally_goal
     return Rules(
         n_allies=n_allies,
@@ -182,6 +184,25 @@ def build_rules(
         defeat=float(options.reward_defeat),
         negative_scale=float(options.reward_negative_scale),
         divisor=best / float(options.reward_scale_rate) if options.reward_scale else 1.0,
+        left=bounds[0],
+        bottom=bounds[1],
+        right=bounds[2],
+        top=bounds[3],
+    )
+
+
+def slots_of(battle_map: BattleMap, profile: str) -> Slots:
+    """Unit records (M,) of a map.
+
+    Raises:
+        EnvError: no such profile.
+    """
+    return build_slots(
+        battle_map.agents,
+        battle_map.enemies,
+        profile,
+        dict(battle_map.ally_bits),
+        dict(battle_map.enemy_bits),
     )
 
 
@@ -203,8 +224,6 @@ def build_features(battle_map: BattleMap, options: Options) -> Features:
     state_dim += n_allies * n_actions * options.state_last_action + options.state_timestep_number
     if options.obs_instead_of_state:
         state_dim = n_allies * obs_dim
-    ally_bits, enemy_bits = dict(battle_map.ally_bits), dict(battle_map.enemy_bits)
-    names = [*battle_map.agents, *battle_map.enemies]
     return Features(
         n_actions=n_actions,
         obs_dim=obs_dim,
@@ -221,10 +240,4 @@ def build_features(battle_map: BattleMap, options: Options) -> Features:
         ally_shields=bool(ally_shield),
         enemy_shields=bool(enemy_shield),
         type_bits=bits,
-        type_bit=np.array(
-            [ally_bits.get(n, 0) for n in battle_map.agents]
-            + [enemy_bits.get(n, 0) for n in battle_map.enemies],
-            dtype=np.int64,
-        ),
-        shown_shield=np.array([MAX_SHIELD.get(n, 1.0) for n in names], dtype=np.float64),
     )

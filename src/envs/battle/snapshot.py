@@ -9,11 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EnvError
 from . import engine
-from .layout import HEALTH, N_REAL, SHIELD
+from .layout import HEALTH, N_REAL, SHIELD, make_work
 from .maps import find_map
-from .rules import build_features, build_rules, read_options
+from .rules import build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
-from .units import build_stats
 from .vec import pack_units
 
 
@@ -43,7 +42,7 @@ def observe(
     """
     battle_map = find_map(map_name)
     options = read_options(smac_options)
-    stats = build_stats(battle_map.agents, battle_map.enemies, "liberty")
+    stats = slots_of(battle_map, "liberty")
     rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
     shape = build_features(battle_map, options)
     n, e = rules.n_allies, rules.n_enemies
@@ -92,7 +91,7 @@ def battle_reward(
     """
     battle_map = find_map(map_name)
     options = read_options(smac_options)
-    stats = build_stats(battle_map.agents, battle_map.enemies, "liberty")
+    stats = slots_of(battle_map, "liberty")
     rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
     n, e = rules.n_allies, rules.n_enemies
     units = np.zeros((2, N_REAL, n + e))
@@ -103,8 +102,9 @@ def battle_reward(
         pack_units(allies[None], enemies[None], units[row : row + 1])
     dead = np.concatenate([np.asarray(flags, np.float64).reshape(-1) for flags in dead_before])
     _expect("dead_before", dead.shape, (n + e,))
-    totals = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
-    return float(engine.reward_of(totals, units[1], rules))
+    work, _ = make_work(n + e)
+    work["total"] = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
+    return float(engine.reward_of(work, units[1], rules))
 
 
 def _expect(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -26,11 +26,12 @@ from .layout import (
     X,
     Y,
     as_dict,
+    make_work,
 )
 from .maps import BattleMap, playable_map
-from .rules import build_features, build_rules, read_options
+from .rules import build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
-from .units import LINE, Stats, build_stats
+from .units import LINE, Slots
 
 
 class VecBattle:
@@ -91,7 +92,7 @@ class VecBattle:
         self.first_index = _whole("first_index", first_index, 0)
         self.autoreset, self.strict = bool(autoreset), bool(strict)
         options = read_options(smac_options)
-        self._stats = build_stats(self.map.agents, self.map.enemies, profile)
+        self._stats = slots_of(self.map, profile)
         self._rules = build_rules(self.map, options, self._stats, random_delay, scripted_allies)
         self._features = build_features(self.map, options)
         self._terrain = load_terrain(self.map.terrain)
@@ -100,6 +101,7 @@ class VecBattle:
         self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
         self._out = _empty_outputs(self.num_envs, n_agents, self._features, self.autoreset)
         self._pool = ThreadPoolExecutor(threads) if self.threads > 1 else None
+        self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))
         self.spec = EnvSpec(
             n_agents=n_agents,
@@ -155,11 +157,14 @@ class VecBattle:
             if offender >= 0:
                 raise EnvError(self._complaint(orders, *divmod(offender, self.spec.n_agents)))
         if self._pool is None:
-            self._step(0, self.num_envs, orders)
+            self._step(0, self.num_envs, orders, 0)
             return
         cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
         pieces = zip(cuts[:-1], cuts[1:], strict=True)
-        for done in [self._pool.submit(self._step, a, b, orders) for a, b in pieces]:
+        for done in [
+            self._pool.submit(self._step, *piece, orders, thread)
+            for thread, piece in enumerate(pieces)
+        ]:
             done.result()
 
     def place(self, battle: int, ally: ArrayLike, enemy: ArrayLike) -> None:
@@ -238,10 +243,10 @@ class VecBattle:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _step(self, first: int, last: int, actions: NDArray[np.int64]) -> None:
+    def _step(self, first: int, last: int, actions: NDArray[np.int64], thread: int) -> None:
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            self._battle_state, self._out, *self._tables(),
+            *self._work[thread], self._battle_state, self._out, *self._tables(),
         )  # fmt: skip
 
     def _tables(self) -> tuple[Any, ...]:
@@ -305,11 +310,11 @@ def _whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _empty_state(n_battles: int, n_agents: int, stats: Stats) -> State:
-    n_units = len(stats.kind)
+def _empty_state(n_battles: int, n_agents: int, stats: Slots) -> State:
+    n_units = len(stats)
     # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
     # opponent.
-    slots = 2 * n_units + 2 * n_units * int((stats.delivery == LINE).sum())
+    slots = 2 * n_units + 2 * n_units * int((stats["delivery"] == LINE).sum())
     battle = np.zeros((n_battles, N_BATTLE), np.int64)
     battle[:, EPISODE] = -1
     return State(
