@@ -1,0 +1,1 @@
+"""Learning rules: one file each, from a batch of episodes to a gradient step."""

@@ -1,0 +1,1 @@
+"""Networks and other parts an algorithm is assembled from."""

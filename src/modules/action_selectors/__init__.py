@@ -1,0 +1,1 @@
+"""From action values to actions."""

@@ -1,0 +1,1 @@
+"""From the values of single agents to the value of the team."""

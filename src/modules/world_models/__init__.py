@@ -1,0 +1,1 @@
+"""Learned dynamics of the environment, used in training only."""
