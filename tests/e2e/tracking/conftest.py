@@ -1,0 +1,143 @@
+"""A real server on a port of its own, and runs in processes of their own. All on 127.0.0.1."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from phalanx.tracking import server as embedded
+from phalanx.tracking.record import read_metrics
+
+WRITER = Path(__file__).with_name("writer.py")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Mongo:
+    """A server the test may kill and start again, always on the same port."""
+
+    def __init__(self, folder):
+        self.folder, self.port, self.process = folder, free_port(), None
+        self.url = f"mongodb://127.0.0.1:{self.port}"
+
+    def start(self):
+        self.folder.mkdir(exist_ok=True)
+        command = [embedded.executable(), "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--storage-path", str(self.folder / "data"), "--standalone", "--sync-on-commit"]
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--cache-size", "64M"], stdout=log, stderr=log, cwd=self.folder
+            )
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.05)
+        raise AssertionError("no server")
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def db(self, name="phalanx"):
+        return pymongo.MongoClient(self.url, serverSelectionTimeoutMS=5000)[name]
+
+
+@pytest.fixture
+def mongo(tmp_path):
+    if embedded.executable() is None:
+        pytest.skip("the extra `server` is not installed")
+    server = Mongo(tmp_path / "mongo")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder whose embedded server, if one was started, is stopped afterwards."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    yield folder
+    embedded.stop(folder / "db")
+
+
+@pytest.fixture
+def write():
+    """Starts a writer; the process is ended after the test."""
+    processes = []
+
+    def start(results, seconds, *options, url=None):
+        environment = {k: v for k, v in os.environ.items() if k != "PHALANX_MONGO_URL"}
+        if url is not None:
+            environment["PHALANX_MONGO_URL"] = url
+        process = subprocess.Popen(
+            [sys.executable, str(WRITER), str(results), str(seconds), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+def finish(process, seconds=40):
+    """Output of a writer, which must end well in time."""
+    output = process.communicate(timeout=seconds)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def read_until(process, start):
+    """The first line of a writer that begins with ``start``."""
+    for line in process.stdout:
+        if line.startswith(start):
+            return line
+    raise AssertionError(f"the writer ended without saying {start!r}")
+
+
+def logged(output):
+    """Steps of the points a writer said it had logged."""
+    return [int(line.split()[1]) for line in output.splitlines() if line.startswith("point ")]
+
+
+def in_database(db, uid=None):
+    """The one run document, or that of a uid, and its points by metric."""
+    run = db.runs.find_one({} if uid is None else {"meta.uid": uid})
+    found = {m["name"]: m for m in db.metrics.find({"run_id": run["_id"]})}
+    return run, found
+
+
+def assert_same_points(db, directory, steps=None, uid=None):
+    """No point lost, none doubled, all in order: on disk and in the database."""
+    run, found = in_database(db, uid)
+    spooled = read_metrics(directory)
+    assert set(found) == set(spooled) == {"loss", "return_mean"}
+    for name, metric in spooled.items():
+        if steps is not None:
+            assert metric.steps == steps
+        assert found[name]["steps"] == metric.steps
+        assert found[name]["values"] == metric.values
+        assert len(found[name]["timestamps"]) == len(metric.steps)
+        assert {"name": name, "id": str(found[name]["_id"])} in run["info"]["metrics"]
+    return run

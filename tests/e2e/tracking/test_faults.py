@@ -1,0 +1,232 @@
+"""What a run and its record look like when the database, or the run itself, goes away."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from phalanx.tracking import server as embedded
+from phalanx.tracking.queries import runs
+from phalanx.tracking.record import read_metrics
+from phalanx.tracking.sync import sync
+from phalanx.tracking.target import Target
+
+from .conftest import assert_same_points, finish, free_port, in_database, logged, read_until
+
+
+def deliver(results, mongo):
+    return [done.note for done in sync(results, Target("phalanx", mongo.url))]
+
+
+def test_absent_from_the_start_then_sync(mongo, results, write):
+    begin = time.monotonic()
+    output = finish(write(results, 1.0, "--wait", "2", "--retry", "30", url=mongo.url))
+    assert time.monotonic() - begin < 15  # 2 s at the start and 2 s at the end, and the imports
+    assert output.count("MongoDB is away") == 1
+    assert "phalanx sync" in output
+    (run,) = runs(results)
+    assert (run.status, run.run_id) == ("COMPLETED", None)
+    mongo.start()
+    assert deliver(results, mongo) == ["delivered"]
+    document = assert_same_points(mongo.db(), run.directory, logged(output))
+    assert document["status"] == "COMPLETED"
+    assert runs(results)[0].run_id == document["_id"]
+
+
+def test_killed_in_the_middle_and_back(mongo, results, write):
+    mongo.start()
+    writer = write(results, 5.0, url=mongo.url)
+    read_until(writer, "point 60")
+    mongo.kill()
+    lines = read_until(writer, "MongoDB is away")
+    mongo.start()
+    lines += read_until(writer, "MongoDB is back")
+    finish(writer)
+    (run,) = runs(results)
+    document = assert_same_points(mongo.db(), run.directory)
+    steps = read_metrics(run.directory)["loss"].steps
+    assert steps == list(range(document["result"]))
+    assert document["status"] == "COMPLETED"
+
+
+def test_killed_and_back_after_the_end_then_sync(mongo, results, write):
+    mongo.start()
+    writer = write(results, 3.0, url=mongo.url)
+    read_until(writer, "point 60")
+    mongo.kill()
+    output = finish(writer)
+    assert "phalanx sync" in output
+    mongo.start()
+    before, found = in_database(mongo.db())
+    assert before["status"] == "RUNNING"
+    (run,) = runs(results)
+    assert len(found["loss"]["steps"]) < len(read_metrics(run.directory)["loss"].steps)
+    assert deliver(results, mongo) == ["delivered"]
+    document = assert_same_points(mongo.db(), run.directory, list(range(run.result)))
+    assert (document["status"], document["_id"]) == ("COMPLETED", before["_id"])
+
+
+def test_the_next_run_delivers_what_was_left(mongo, results, write):
+    first = finish(write(results, 0.5, url=mongo.url))
+    mongo.start()
+    finish(write(results, 1.0, "--seed", "2", url=mongo.url))
+    left = runs(results)[0]
+    assert left.run_id == 2
+    assert_same_points(mongo.db(), left.directory, logged(first), uid=left.uid)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
+@pytest.mark.parametrize("after", [30, 110])
+def test_a_killed_run_loses_nothing_older_than_one_beat(mongo, results, write, after):
+    mongo.start()
+    writer = write(results, 60.0, url=mongo.url)
+    output = read_until(writer, f"point {after} ")
+    writer.kill()
+    killed = time.time()
+    output += writer.communicate()[0]
+    (run,) = runs(results)
+    assert run.status == "DIED"
+    kept = run.metrics()["loss"].steps if after > 30 or run.metrics() else []
+    assert kept == list(range(len(kept)))
+    lost = [line for line in output.splitlines() if line.startswith("point ")][len(kept) :]
+    times = [float(line.split()[2]) for line in lost]
+    assert all(killed - at < 0.5 + 0.4 for at in times if at <= killed)
+    assert deliver(results, mongo) == ["delivered"]
+    document, found = in_database(mongo.db())
+    assert document["status"] == "RUNNING"
+    assert found.get("loss", {"steps": []})["steps"] == kept
+
+
+def test_two_deliveries_at_once_make_one_record(mongo, results, write):
+    outputs = [finish(write(results, 0.3, "--seed", str(i), url="none")) for i in range(2)]
+    mongo.start()
+    code = (
+        "import sys, pathlib; from phalanx.tracking.sync import sync\n"
+        "from phalanx.tracking.target import Target\n"
+        "for done in sync(pathlib.Path(sys.argv[1]), Target('phalanx', sys.argv[2])): print(done.note)"
+    )
+    command = [sys.executable, "-c", code, str(results), mongo.url]
+    both = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(30) for process in both] == [0, 0, 0]
+    db = mongo.db()
+    assert db.runs.count_documents({}) == 2
+    assert db.metrics.count_documents({}) == 4
+    for run, output in zip(runs(results), outputs, strict=True):
+        assert_same_points(db, run.directory, logged(output), uid=run.uid)
+    assert db.fs.files.count_documents({"filename": {"$regex": "^artifact://"}}) == 2
+
+
+@pytest.fixture
+def black_hole():
+    """An address that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        taken = []
+
+        def accept():
+            while True:
+                try:
+                    taken.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}"
+        for connection in taken:
+            connection.close()
+
+
+def test_a_server_that_never_answers_delays_a_run_by_seconds_only(black_hole, results, write):
+    begin = time.monotonic()
+    output = finish(write(results, 1.0, "--wait", "2", "--retry", "30", url=black_hole))
+    assert time.monotonic() - begin < 15
+    assert read_metrics(runs(results)[0].directory)["loss"].steps == logged(output)
+
+
+def test_interrupted_twice_a_run_ends_at_once(black_hole, results, write):
+    writer = write(results, 60.0, url=black_hole)
+    output = read_until(writer, "point 20")
+    writer.send_signal(signal.SIGINT)
+    time.sleep(0.7)  # recorded on disk, waiting for the server
+    writer.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    output += writer.communicate(timeout=10)[0]
+    assert time.monotonic() - begin < 3
+    assert writer.returncode != 0
+    (run,) = runs(results)
+    assert run.status == "INTERRUPTED"
+    assert run.metrics()["loss"].steps[:20] == list(range(20))
+
+
+def test_a_wrong_password_does_not_stop_a_run_and_is_shown_nowhere(mongo, results, write):
+    mongo.start()
+    url = mongo.url.replace("//", "//somebody:s3cret@")
+    output = finish(write(results, 0.5, url=url))
+    (run,) = runs(results)
+    assert run.status == "COMPLETED"
+    assert "s3cret" not in output
+    for path in run.directory.rglob("*"):
+        assert not path.is_file() or b"s3cret" not in path.read_bytes()
+
+
+def test_the_embedded_server_is_found_again_after_a_kill(results, write):
+    folder = results / "db"
+    first = embedded.start(folder)
+    assert embedded.start(folder) == embedded.status(folder) == first
+    writer = write(results, 5.0)
+    read_until(writer, "point 40")
+    _kill(first.pid)
+    read_until(writer, "MongoDB is back")  # the run itself has started it again
+    second = embedded.status(folder)
+    assert second is not None
+    assert second.pid != first.pid
+    finish(writer)
+    (run,) = runs(results)
+    db = Target("phalanx", server_dir=folder).connect()
+    assert_same_points(db, run.directory, list(range(run.result)))
+    assert embedded.stop(folder)
+    assert embedded.status(folder) is None
+    assert not embedded.stop(folder)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_hung_server_can_be_stopped(results):
+    running = embedded.start(results / "db")
+    os.kill(running.pid, signal.SIGSTOP)
+    assert embedded.status(results / "db") is None
+    assert embedded.stop(results / "db", timeout=1)
+    assert not embedded._exists(running)
+
+
+def test_starts_at_once_make_one_server(results):
+    code = (
+        "import sys, pathlib; from phalanx.tracking import server\n"
+        "print(server.start(pathlib.Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(results / "db")]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {process.communicate(timeout=40)[0] for process in starts}
+    assert len(answers) == 1
+    assert "Server(pid=" in answers.pop()
+
+
+def test_a_busy_port_is_passed_over(results, monkeypatch):
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        monkeypatch.setattr(embedded, "FIRST_PORT", port)
+        assert embedded.start(results / "db").port > port
+
+
+def _kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)

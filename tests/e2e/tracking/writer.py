@@ -1,0 +1,66 @@
+"""A run in a process of its own: logs numbered points at a fixed rate.
+
+Usage: writer.py RESULTS SECONDS [--retry S] [--wait S] [--seed N] [--resume UID STEP] [SACRED OPTIONS]
+Prints ``point N`` for every point, with the time, past Sacred's capture.
+"""
+
+import argparse
+import functools
+import logging
+import sys
+import time
+from pathlib import Path
+
+from phalanx.tracking import experiment, target
+from phalanx.tracking.output import unwrapped
+
+RATE = 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", type=Path)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--retry", type=float, default=0.5)
+    parser.add_argument("--wait", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", nargs=2)
+    given, sacred_options = parser.parse_known_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    # The same as in earnest, on a shorter scale of time.
+    target.Target.connect = functools.partialmethod(target.Target.connect, timeout=given.wait)
+    experiment.Mirror = functools.partial(experiment.Mirror, retry=given.retry)
+    uid, step = given.resume or (None, None)
+    first = 0 if step is None else int(step) + 1
+
+    def body(handle):
+        print("run", handle.run_id, handle.uid, flush=True)
+        start = time.monotonic()
+        step = first
+        while time.monotonic() - start < given.seconds:
+            handle.log_scalar("loss", step / 2, step)
+            handle.log_scalar("return_mean", float(step), step)
+            unwrapped(sys.stdout).write(f"point {step} {time.time():.3f}\n")
+            unwrapped(sys.stdout).flush()
+            step += 1
+            time.sleep(1 / RATE)
+        handle.info["engine"] = "embedded"
+        handle.info["summary"] = {"points": step}
+        note = handle.directory / "note.txt"
+        note.write_text(f"{step} points")
+        handle.add_artifact(note)
+        handle.set_result(step)
+
+    experiment.run_experiment(
+        body,
+        name="qmix",
+        config={"seed": given.seed, "name": "qmix", "env": "sc2", "env_args": {"map_name": "3m"}},
+        results_dir=given.results,
+        sacred_options=[*(["-b", "0.5"] if "-b" not in sacred_options else []), *sacred_options],
+        resume_uid=uid,
+        resume_step=None if step is None else int(step),
+    )
+
+
+if __name__ == "__main__":
+    main()
