@@ -11,7 +11,7 @@ from .batch import EpisodeBatch, episode_fields
 
 
 class EpisodeStore:
-    """Rows of one episode each. The pages of a row are taken from the system when first written.
+    """Rows of one episode each.
 
     Args:
         capacity: number of rows.
@@ -30,11 +30,13 @@ class EpisodeStore:
     ) -> None:
         self.capacity, self.spec = capacity, spec
         self.fields = episode_fields(spec, float_dtype=float_dtype, optional=optional)
-        # np.zeros maps the pages without touching them: short episodes never cost their full length.
+        # np.zeros maps the pages without touching them: memory is taken as rows are first written.
         self.arrays: dict[str, NDArray[np.generic]] = {
             name: np.zeros((capacity, f.steps(spec.episode_limit), *f.shape), f.dtype)
             for name, f in self.fields.items()
         }
+        # Views of the same memory: torch converts between float16 and float32 many times faster.
+        self._tensors = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         self.lengths = np.zeros(capacity, np.int64)
 
     @staticmethod
@@ -78,7 +80,7 @@ class EpisodeStore:
             length = int(source.lengths[src])
             for name, field in self.fields.items():
                 steps = field.steps(length)
-                self.arrays[name][dst, :steps] = source.arrays[name][src, :steps]
+                self._tensors[name][dst, :steps] = source._tensors[name][src, :steps]
             self.lengths[dst] = length
 
     def batch(self, rows: NDArray[np.int64]) -> EpisodeBatch:
@@ -91,12 +93,12 @@ class EpisodeStore:
         tensors = {}
         for name, field in self.fields.items():
             steps = field.steps(longest)
-            chosen = torch.from_numpy(self.arrays[name][rows, :steps]).to(field.learner_dtype)
-            ends = torch.from_numpy(lengths + field.final)
-            padding = torch.arange(steps) >= ends[:, None]
-            if bool(padding.any()):
-                chosen[padding] = 0
-            tensors[name] = chosen
+            out = torch.empty((len(rows), steps, *field.shape), dtype=field.learner_dtype)
+            for b, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist(), strict=True)):
+                end = field.steps(length)
+                out[b, :end] = self._tensors[name][row, :end]
+                out[b, end:] = 0
+            tensors[name] = out
         return EpisodeBatch(spec=self.spec, lengths=torch.from_numpy(lengths), **tensors)
 
     def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:

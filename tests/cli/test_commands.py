@@ -1,0 +1,164 @@
+"""The commands of the README, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from phalanx.checkpoint import load_checkpoint
+
+from .command import phalanx, start
+
+SHORT = (
+    "t_max=600",
+    "test_interval=300",
+    "log_interval=300",
+    "test_nepisode=4",
+    "batch_size=4",
+    "batch_size_run=4",
+    "buffer_size=64",
+    "mongo_url=none",
+)
+
+
+def only_run(folder: Path) -> Path:
+    """The one run recorded below ``folder``."""
+    (run,) = (folder / "results" / "runs").iterdir()
+    return run
+
+
+def metric(run: Path, name: str) -> list[tuple[int, float]]:
+    """Steps and values of a metric on disk."""
+    points: list[tuple[int, float]] = []
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["name"] == name:
+            points += zip(row["steps"], row["values"], strict=True)
+    return points
+
+
+def test_the_command_this_project_exists_for(tmp_path: Path) -> None:
+    words = ("--config=vdfd", "--env-config=sc2", "with", "map_name=MMM2", *SHORT)
+    done = phalanx(*words, cwd=tmp_path)
+    run = only_run(tmp_path)
+    assert f"run {run.name} done: test win rate " in done.stdout
+    assert f"phalanx evaluate {run}" in done.stdout
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["env_args"]["map_name"] == "MMM2"
+    assert stored["world_model"] == "disentangled"
+    assert json.loads((run / "info.json").read_text())["engine"] == "embedded"
+    assert metric(run, "test_battle_won_mean")
+    assert metric(run, "loss")
+
+
+def test_recomposed_from_keys(tmp_path: Path) -> None:
+    words = ("world_model=none", "mixer=vdn", "seed=3", "game=coordination", *SHORT)
+    phalanx("--config=vdfd", "--env-config=matrix", "with", *words, cwd=tmp_path)
+    stored = json.loads((only_run(tmp_path) / "config.json").read_text())
+    assert (stored["world_model"], stored["mixer"], stored["seed"]) == ("none", "vdn", 3)
+
+
+def test_evaluate_writes_one_row_per_episode(tmp_path: Path) -> None:
+    phalanx("--config=qmix", "--env-config=sc2", "with", "map_name=3m", *SHORT, cwd=tmp_path)
+    run = only_run(tmp_path)
+    out = tmp_path / "rows.csv"
+    phalanx("evaluate", str(run), f"--out={out}", "with", "test_nepisode=7", cwd=tmp_path)
+    rows = list(csv.DictReader(out.open()))
+    assert [r["episode"] for r in rows] == [str(i) for i in range(7)]
+    assert all(0 <= float(r["return"]) <= 25 for r in rows)
+    assert {"battle_won", "ep_length", "dead_enemies"} <= set(rows[0])
+    phalanx("evaluate", run.name, "with", "test_nepisode=2", cwd=tmp_path)
+
+
+def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
+    words = [w for w in SHORT if not w.startswith("t_max")]
+    words += ["map_name=3m", "t_max=3000", "save_model_interval=800"]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    whole.mkdir()
+    part.mkdir()
+    phalanx("--config=qmix", "--env-config=sc2", "with", *words, cwd=whole)
+
+    process = start("--config=qmix", "--env-config=sc2", "with", *words, cwd=part)
+    deadline = time.monotonic() + 120
+    while not list(part.glob("results/runs/*/checkpoints/latest/meta.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    run = only_run(part)
+    stopped_at = json.loads((run / "checkpoints/latest/meta.json").read_text())["t_env"]
+    assert stopped_at < 3000
+
+    phalanx("with", f"resume={run.name}", cwd=part)
+    assert only_run(part) == run
+    for name in ("test_return_mean", "return_mean", "loss", "epsilon"):
+        assert metric(run, name) == metric(only_run(whole), name), name
+    ends = [load_checkpoint(r / "checkpoints" / "latest") for r in (run, only_run(whole))]
+    for key, value in ends[0]["policy"].items():
+        assert torch.equal(value, ends[1]["policy"][key]), key
+
+
+def test_checkpoint_path_starts_a_new_run_from_an_old_one(tmp_path: Path) -> None:
+    phalanx("--config=qmix", "--env-config=matrix", "with", *SHORT, cwd=tmp_path)
+    old = only_run(tmp_path)
+    done = phalanx("with", f"checkpoint_path={old}", "t_max=900", cwd=tmp_path)
+    assert "at step 600" in done.stdout + done.stderr
+    runs = {p.name for p in (tmp_path / "results" / "runs").iterdir()}
+    assert len(runs) == 2
+
+
+def test_print_config_shows_value_origin_and_description(tmp_path: Path) -> None:
+    words = ("--config=vdfd", "--env-config=sc2", "with", "map_name=MMM2")
+    shown = phalanx("print_config", *words, cwd=tmp_path).stdout
+    (line,) = [row for row in shown.splitlines() if row.startswith("env_args.map_name")]
+    assert "'MMM2'" in line
+    assert "command line" in line
+    (line,) = [row for row in shown.splitlines() if row.startswith("mixer ")]
+    assert "config/algs/" in line
+
+
+def test_list_shows_kinds_parts_and_keys() -> None:
+    everything = phalanx("list").stdout
+    for word in ("mixer", "qmix", "world_model", "disentangled", "runner", "vector", "env", "sc2"):
+        assert word in everything
+    assert "mixing_embed_dim" in phalanx("list", "mixer", "qmix").stdout
+    assert "unknown kind 'mixr'. Did you mean 'mixer'?" in phalanx("list", "mixr", status=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--config=qmx",), "error: --config=qmx: no such config. Did you mean 'qmix'?"),
+        (("--config=qmix", "with", "mapname=3m"), "Did you mean 'map_name'?"),
+        (("--config=qmix", "with", "map_name=3mm"), "Did you mean '3m'"),
+        (("trian",), "error: unknown command 'trian'. Did you mean 'train'?"),
+        (("with", "resume=nothing"), "nothing"),
+        (("evaluate", "nowhere"), "nowhere"),
+        ((), "error: no algorithm chosen: add --config=NAME"),
+    ],
+)
+def test_mistakes_get_one_clear_line(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = phalanx(*words, cwd=tmp_path, status=1)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("results/runs/*"))
+
+
+def test_sacreds_own_options_work(tmp_path: Path) -> None:
+    words = ("-c", "a comment", "-F", str(tmp_path / "files"), "--config=qmix")
+    phalanx(*words, "--env-config=matrix", "with", *SHORT, cwd=tmp_path)
+    assert list((tmp_path / "files").glob("*/run.json"))
+    meta = json.loads((only_run(tmp_path) / "run.json").read_text())["meta"]
+    assert meta["comment"] == "a comment"
+
+
+def test_help_needs_nothing() -> None:
+    assert "--env-config" in phalanx("--help").stdout
