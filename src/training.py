@@ -81,7 +81,7 @@ class Trainer:
 
     def run(self) -> dict[str, float]:
         """Train to ``t_max``; returns the last test's metrics."""
-        self._reported = time.perf_counter()
+        self._reported, self._logged_at = time.perf_counter(), self.t_env
         latest: dict[str, float] = {}
         try:
             while self.t_env < self.run_config.t_max:
@@ -95,7 +95,8 @@ class Trainer:
                     self.save()
                 self.tracker.update(self.t_env, self.n_updates)
             latest = self._test()
-            self._log()
+            if self._logged_at < self.t_env:
+                self._log()
             if self.run_config.save_model:
                 self.save()
             return latest
@@ -151,7 +152,7 @@ class Trainer:
         self.tracker.log_many(metrics, self.t_env)
         self._seconds["log"] += time.perf_counter() - start
         self.tracker.report(self.t_env, self._split(elapsed))
-        self._reported = time.perf_counter()
+        self._reported, self._logged_at = time.perf_counter(), self.t_env
 
     def _split(self, elapsed: float) -> dict[str, float]:
         """Share of the time since the last report spent on each activity."""

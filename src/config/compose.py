@@ -149,20 +149,14 @@ def _translate(written: list[Entry], typed: list[Entry]) -> tuple[list[Entry], l
 
     def one(entry: Entry) -> Entry:
         key, value = entry.key, entry.value
+        if isinstance(value, (list, dict)):  # not hashable, and nothing PyMARL spells differently
+            return entry
         if key in pymarl.RENAMED:
             key, translation = pymarl.RENAMED[key]
-            value = _lookup(translation, value)
-        return Entry(key, _lookup(pymarl.VALUES, (key, value), value), entry.origin)
+            value = translation.get(value, value)
+        return Entry(key, pymarl.VALUES.get((key, value), value), entry.origin)
 
     return [one(e) for e in written], [one(e) for e in typed]
-
-
-def _lookup(table: Mapping[Any, Any], key: Any, default: Any = None) -> Any:
-    """``table[key]`` where key may be unhashable; else ``default`` (or the key itself)."""
-    try:
-        return table.get(key, key if default is None else default)
-    except TypeError:
-        return key if default is None else default
 
 
 def _last(entries: list[Entry], key: str) -> Any:
@@ -171,19 +165,16 @@ def _last(entries: list[Entry], key: str) -> Any:
 
 def _choose(entries: list[Entry]) -> dict[str, str]:
     """The part chosen for each kind; the last word counts."""
-    chosen: dict[str, str] = {}
-    for entry in entries:
-        if entry.key not in REGISTRIES:
-            continue
-        registry = REGISTRIES[entry.key]
-        if entry.value not in registry.names():
+    last = {entry.key: entry for entry in entries if entry.key in REGISTRIES}
+    for kind, entry in last.items():
+        names = REGISTRIES[kind].names()
+        if entry.value not in names:
             raise ConfigError(
-                f"unknown {entry.key} {entry.value!r} ({entry.origin})."
-                f"{did_you_mean(str(entry.value), registry.names())} "
-                f"Registered: {', '.join(registry.names())}.{broken_hint()}"
+                f"unknown {kind} {entry.value!r} ({entry.origin})."
+                f"{did_you_mean(str(entry.value), names)} "
+                f"Registered: {', '.join(names)}.{broken_hint()}"
             )
-        chosen[entry.key] = entry.value
-    return chosen
+    return {kind: entry.value for kind, entry in last.items()}
 
 
 class _Router:

@@ -67,7 +67,7 @@ def test_a_flat_pymarl_file_loads_as_it_is(tmp_path: Path) -> None:
     }
     assert stored["buffer_args"]["buffer_size"] == 5000
     assert stored["learner_args"]["double_q"] is True
-    assert composed.origins["mixer_args.hypernet_embed"] == f"{file}:22"
+    assert composed.origins["mixer_args.hypernet_embed"] == f"{file}:23"
     assert composed.notes == []
 
 
@@ -144,7 +144,7 @@ def test_unknown_key_in_a_file_tells_the_line(tmp_path: Path) -> None:
     file.write_text("name: typo\nmixer: qmix\nlearner_args:\n  lrr: 0.1\n")
     with pytest.raises(ConfigError) as caught:
         compose(str(file), "matrix")
-    assert f"unknown key 'learner_args.lrr' ({file}:4). Did you mean 'learner_args.lr'?" in str(
+    assert f"unknown key 'learner_args.lrr' ({file}:4). Did you mean 'learner_args.lr'" in str(
         caught.value
     )
 
