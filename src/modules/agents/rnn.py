@@ -7,10 +7,10 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
 from ...envs.protocol import EnvSpec
 from ...registry import AGENTS, PartConfig
+from ..layers.gru import PackedGRU
 from ..layers.packing import Packing
 from .base import Agent, AgentOutput
 
@@ -33,7 +33,7 @@ class RNNAgent(Agent):
         input_dim += self.n_actions if config.obs_last_action else 0
         input_dim += self.n_agents if config.obs_agent_id else 0
         self.fc1 = nn.Linear(input_dim, H)
-        self.rnn = nn.GRU(H, H)
+        self.rnn = PackedGRU(H, H)
         self.fc2 = nn.Linear(H, self.n_actions)
 
     def init_carry(self, batch_size: int, device: torch.device) -> Tensor:
@@ -51,25 +51,27 @@ class RNNAgent(Agent):
         B, T = obs.shape[:2]
         if carry is None:
             carry = self.init_carry(B, obs.device)
-        if lengths is None:
-            x = self._embed(rearrange(obs, "b t n o -> t b n o"), last_actions.transpose(0, 1))
-            start = rearrange(carry, "b n h -> 1 (b n) h")
-            hidden, last = self.rnn(rearrange(x, "t b n h -> t (b n) h"), start)
-            hidden = rearrange(hidden, "t (b n) h -> b t n h", b=B)
-            last = rearrange(last, "1 (b n) h -> b n h", b=B)
-            return AgentOutput(self.fc2(hidden), hidden, last)
-
-        packing = Packing.of(lengths, T, obs.device)
-        x = self._embed(packing.pack(obs), packing.pack(last_actions))
-        packed = PackedSequence(
-            rearrange(x, "p n h -> (p n) h"), torch.tensor(packing.sizes) * self.n_agents
+        # Without lengths every sequence is whole and keeps its place: no packing, only time first.
+        packing = None if lengths is None else Packing.of(lengths, T, obs.device)
+        if packing is None:
+            sizes = (B,) * T
+            x = self._embed(obs.transpose(0, 1), last_actions.transpose(0, 1)).flatten(0, 1)
+        else:
+            sizes, carry = packing.sizes, carry.index_select(0, packing.order)
+            x = self._embed(packing.pack(obs), packing.pack(last_actions))
+        rows, last = self.rnn.run(
+            rearrange(x, "p n h -> (p n) h"),
+            rearrange(carry, "b n h -> (b n) h"),
+            tuple(size * self.n_agents for size in sizes),
         )
-        start = rearrange(carry[packing.order], "b n h -> 1 (b n) h")
-        (rows, *_), last = self.rnn(packed, start)
-        rows = rearrange(rows, "(p n) h -> p n h", n=self.n_agents)
-        last = rearrange(last, "1 (b n) h -> b n h", b=B)
-        unsorted = torch.empty_like(last).index_copy(0, packing.order, last)
-        return AgentOutput(packing.pad(self.fc2(rows)), packing.pad(rows), unsorted)
+        hidden = rearrange(rows, "(p n) h -> p n h", n=self.n_agents)
+        last = rearrange(last, "(b n) h -> b n h", b=B)
+        values = self.fc2(hidden)
+        if packing is None:
+            values, hidden = (rearrange(y, "(t b) n k -> b t n k", b=B) for y in (values, hidden))
+            return AgentOutput(values, hidden, last)
+        last = torch.empty_like(last).index_copy(0, packing.order, last)
+        return AgentOutput(packing.pad(values), packing.pad(hidden), last)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Action values (..., A) of hidden states (..., H)."""
