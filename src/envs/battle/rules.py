@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ def read_options(given: dict[str, Any]) -> Options:
 
 def _check(key: str, value: Any, default: Any) -> None:
     kinds: tuple[type, ...]
-    kind = {f.name: str(f.type) for f in fields(Options)}[key]
+    kind = {f.name: str(f.type) for f in dataclass_fields(Options)}[key]
     if kind == "bool":
         kinds, words = (bool, np.bool_), "true or false"
     elif kind == "int":
@@ -148,6 +149,15 @@ class Features(NamedTuple):
     ally_shields: bool
     enemy_shields: bool
     type_bits: int
+
+
+def as_record(numbers: Rules | Features) -> np.void:
+    """The same fields as one record, which kernels pass around as a single pointer."""
+    kinds = {int: np.int64, float: np.float64, bool: np.bool_}
+    fields = [(n, kinds[type(v)]) for n, v in zip(numbers._fields, numbers, strict=True)]
+    dtype = np.dtype(fields, align=True)
+    record: np.void = np.array([tuple(numbers)], dtype)[0]
+    return record
 
 
 def build_rules(

@@ -11,7 +11,7 @@ from ...errors import EnvError
 from . import engine
 from .layout import HEALTH, N_REAL, SHIELD, make_work
 from .maps import find_map
-from .rules import build_features, build_rules, read_options, slots_of
+from .rules import as_record, build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
 from .vec import pack_units
 
@@ -65,7 +65,7 @@ def observe(
     visibility = np.zeros((len(allies), n, n), np.bool_)
     engine.look_at(
         units, last, clock, obs, state, avail, alive, visibility,
-        stats, rules, load_terrain(battle_map.terrain), shape,
+        stats, as_record(rules), load_terrain(battle_map.terrain), as_record(shape),
     )  # fmt: skip
     views: dict[str, NDArray[Any]] = {"obs": obs, "state": state, "avail_actions": avail}
     return {name: view[0] for name, view in views.items()} if single else views
@@ -104,7 +104,7 @@ def battle_reward(
     _expect("dead_before", dead.shape, (n + e,))
     work, _ = make_work(n + e)
     work["total"] = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
-    return float(engine.reward_of(work, units[1], rules))
+    return float(engine.reward_of(work, units[1], as_record(rules)))
 
 
 def _expect(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -29,7 +29,7 @@ from .layout import (
     make_work,
 )
 from .maps import BattleMap, playable_map
-from .rules import build_features, build_rules, read_options, slots_of
+from .rules import as_record, build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
 from .units import LINE, Slots
 
@@ -95,8 +95,13 @@ class VecBattle:
         self._stats = slots_of(self.map, profile)
         self._rules = build_rules(self.map, options, self._stats, random_delay, scripted_allies)
         self._features = build_features(self.map, options)
-        self._terrain = load_terrain(self.map.terrain)
         self._start = np.array([*self.map.ally_start, *self.map.enemy_start]).T.copy()
+        self._tables = (
+            self._stats,
+            as_record(self._rules),
+            load_terrain(self.map.terrain),
+            as_record(self._features),
+        )
         n_agents = len(self.map.agents)
         self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
         self._out = _empty_outputs(self.num_envs, n_agents, self._features, self.autoreset)
@@ -138,7 +143,7 @@ class VecBattle:
             EnvError: a mask of another shape or type.
         """
         engine.reset_battles(
-            self._mask(mask), self._start, self._battle_state, self._out, *self._tables()
+            self._mask(mask), self._start, self._battle_state, self._out, *self._tables
         )
 
     def step(self, actions: ArrayLike) -> None:
@@ -186,7 +191,7 @@ class VecBattle:
         self._battle_state.battle[battle, EPISODE] -= 1
         self.reset(mask)
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
-        engine.show_battles(mask, self._battle_state, self._out, *self._tables())
+        engine.show_battles(mask, self._battle_state, self._out, *self._tables)
 
     def units(self, battle: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """One battle's units as :meth:`place` takes them: ally (N, 6), enemy (E, 4).
@@ -235,7 +240,7 @@ class VecBattle:
                 getattr(arrays, name)[...] = value
         avail = self.avail_actions.copy()  # of a finished battle it shows the no-op only
         everyone = np.ones(self.num_envs, np.bool_)
-        engine.show_battles(everyone, self._battle_state, self._out, *self._tables())
+        engine.show_battles(everyone, self._battle_state, self._out, *self._tables)
         self.avail_actions[...] = avail
 
     def close(self) -> None:
@@ -246,11 +251,8 @@ class VecBattle:
     def _step(self, first: int, last: int, actions: NDArray[np.int64], thread: int) -> None:
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            *self._work[thread], self._battle_state, self._out, *self._tables(),
+            *self._work[thread], self._battle_state, self._out, *self._tables,
         )  # fmt: skip
-
-    def _tables(self) -> tuple[Any, ...]:
-        return self._stats, self._rules, self._terrain, self._features
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
         if mask is None:
