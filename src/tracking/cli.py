@@ -94,16 +94,15 @@ def _list_runs(arguments: argparse.Namespace) -> int:
     ):
         table.add_column(column, justify="right" if column in ("id", "seed", "steps") else "left")
     for run in known:
-        metrics = run.metrics()
         table.add_row(
             "-" if run.run_id is None else str(run.run_id),
             run.name,
             task_name(run),
             str(run.config.get("seed", "")),
             run.status,
-            _steps(metrics),
-            _last(metrics, "test_battle_won_mean"),
-            _last(metrics, "test_return_mean"),
+            f"{run.steps:,}",
+            _last(run, "test_battle_won_mean"),
+            _last(run, "test_return_mean"),
             run.uid,
         )
     _console().print(table)
@@ -208,13 +207,8 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
-def _steps(metrics: dict[str, Metric]) -> str:
-    last = [metric.steps[-1] for metric in metrics.values() if metric.steps]
-    return f"{int(max(last)):,}" if last else "0"
-
-
-def _last(metrics: dict[str, Metric], name: str) -> str:
-    return f"{metrics[name].values[-1]:.3f}" if name in metrics else ""
+def _last(run: RunRecord, name: str) -> str:
+    return f"{run.latest[name]:.3f}" if name in run.latest else ""
 
 
 def _curve(name: str, metric: Metric) -> str:

@@ -151,6 +151,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
                     self._report_failure(error)
             self._started.set()
             if ending:
+                self._disconnect()
                 self._spool.release()
                 self._done.set()
 
@@ -177,10 +178,14 @@ class Mirror(MongoObserver):  # type: ignore[misc]
                 self._mark = mark
 
     def _connect(self) -> None:
-        db = self._target.connect()
+        self._db = db = self._target.connect()
         sync.ensure_indexes(db)
         self.initialize(db.runs, gridfs.GridFS(db), metrics_collection=db.metrics, priority=30)
-        self._db = db
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.client.close()
+            self._db = None
 
     def _insert(self, run: SpooledRun) -> None:
         record = run.run
@@ -250,7 +255,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             )
         self._trouble = reason or type(error).__name__
         self._next_try = time.monotonic() + self._retry
-        self._db = None  # the embedded server may come back on another port
+        self._disconnect()  # the embedded server may come back on another port
 
     def _finish(self) -> None:
         self._ending = True

@@ -28,6 +28,8 @@ class RunRecord:
         stop_time: UTC; None while it runs.
         result: what the run set as its outcome.
         info: facts such as ``engine``, ``versions``, ``git``, ``summary``.
+        latest: last value of each metric.
+        steps: the furthest environment step of any metric.
         directory: its folder; None if only the database has it.
     """
 
@@ -40,6 +42,8 @@ class RunRecord:
     stop_time: dt.datetime | None
     result: Any
     info: dict[str, Any]
+    latest: dict[str, float]
+    steps: int
     directory: Path | None
     _load_metrics: Callable[[], dict[str, Metric]] = field(repr=False, compare=False)
 
@@ -100,6 +104,7 @@ def _record(spooled: SpooledRun) -> RunRecord:
     run, directory = spooled.run, spooled.directory
     stopped = run.get("stop_time")
     number = read_json(directory / MIRROR_FILE, {}).get("run_id")
+    latest = run.get("latest", {})
     died = run["status"] == "RUNNING" and not is_live(spooled)
     return RunRecord(
         uid=spooled.uid,
@@ -111,6 +116,8 @@ def _record(spooled: SpooledRun) -> RunRecord:
         stop_time=dt.datetime.fromisoformat(stopped) if stopped else None,
         result=run.get("result"),
         info=spooled.info,
+        latest={name: point["value"] for name, point in latest.items()},
+        steps=int(max((point["step"] for point in latest.values()), default=0)),
         directory=directory,
         _load_metrics=lambda: read_metrics(directory),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import FileLock, Row, read_json, read_rows
+from .files import AppendFile, FileLock, Row, read_json, read_rows
 from .output import OUTPUT_LIMIT
 
 METRICS_FILE = "metrics.jsonl"
@@ -86,6 +86,22 @@ def merge_rows(rows: list[Row]) -> dict[str, Metric]:
 def read_metrics(directory: Path) -> dict[str, Metric]:
     """Metrics by name of the run in a folder."""
     return merge_rows(read_rows(directory / METRICS_FILE)[0])
+
+
+def cut_metrics(directory: Path, step: int) -> list[Row]:
+    """Drop all points behind an env step from the metrics file; returns the rows that remain."""
+    path = directory / METRICS_FILE
+    rows = []
+    for row in read_rows(path)[0]:
+        keep = [i for i, at in enumerate(row["steps"]) if at <= step]
+        if keep:
+            lists = {key: [row[key][i] for i in keep] for key in ("steps", "values", "timestamps")}
+            rows.append({"name": row["name"], **lists})
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_bytes(b"")
+    AppendFile(beside, lines=True).append_rows(rows)
+    beside.replace(path)
+    return rows
 
 
 def is_live(run: SpooledRun) -> bool:

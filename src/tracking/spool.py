@@ -17,7 +17,14 @@ from sacred.observers.base import RunObserver
 from .files import AppendFile, FileLock, Row, read_json, read_rows, write_json
 from .output import Output
 from .plain import plain, plain_scalar
-from .record import ARTIFACTS_FILE, LOCK_FILE, METRICS_FILE, OUTPUT_FILE, SpooledRun
+from .record import (
+    ARTIFACTS_FILE,
+    LOCK_FILE,
+    METRICS_FILE,
+    OUTPUT_FILE,
+    SpooledRun,
+    cut_metrics,
+)
 from .sources import digest, store_sources
 
 log = logging.getLogger(__name__)
@@ -85,14 +92,14 @@ class Spool(RunObserver):  # type: ignore[misc]
         """Add points; the cost does not grow with the run."""
         with self._lock:
             for name, points in metrics_by_name.items():
-                self._pending.rows.append(
-                    {
-                        "name": str(name),
-                        "steps": [plain_scalar(step) for step in points["steps"]],
-                        "values": [_number_or_nan(value) for value in points["values"]],
-                        "timestamps": [time.isoformat() for time in points["timestamps"]],
-                    }
-                )
+                row = {
+                    "name": str(name),
+                    "steps": [plain_scalar(step) for step in points["steps"]],
+                    "values": [_number_or_nan(value) for value in points["values"]],
+                    "timestamps": [time.isoformat() for time in points["timestamps"]],
+                }
+                self._pending.rows.append(row)
+                self._note_latest(row)
             self._flush()
 
     def heartbeat_event(
@@ -207,6 +214,7 @@ class Spool(RunObserver):  # type: ignore[misc]
                 "start_time": time.isoformat(),
                 "resources": [],
                 "artifacts": [],
+                "latest": {},
                 "experiment": plain(ex_info),
                 "command": command,
                 "host": plain(host_info),
@@ -237,16 +245,16 @@ class Spool(RunObserver):  # type: ignore[misc]
                 self.run[key] = earlier[key]
         resumed = list(earlier.get("meta", {}).get("resumed", []))
         self.run["meta"]["resumed"] = [*resumed, {"step": step, "time": self.run["heartbeat"]}]
-        path = self.directory / METRICS_FILE
-        rows, _ = read_rows(path)
-        kept = AppendFile(path.with_name(path.name + ".tmp"), lines=True)
-        kept.path.unlink(missing_ok=True)
-        kept.size = 0
-        kept.append_rows([cut for row in rows if (cut := _up_to(row, step))["steps"]])
+        for row in cut_metrics(self.directory, step):
+            self._note_latest(row)
         if kept.size:
             kept.path.replace(path)
         else:
             path.unlink(missing_ok=True)
+
+    def _note_latest(self, row: Row) -> None:
+        """Keep the last point of each metric where listing runs finds it without reading them all."""
+        self.run["latest"][row["name"]] = {"step": row["steps"][-1], "value": row["values"][-1]}
 
     def _update_info(self, info: dict[str, Any]) -> None:
         if info != self.info:
@@ -326,9 +334,3 @@ def _number_or_nan(value: Any) -> float:
         return plain_scalar(value)
     except (TypeError, ValueError):
         return float("nan")
-
-
-def _up_to(row: Row, step: int) -> Row:
-    keep = [i for i, at in enumerate(row["steps"]) if at <= step]
-    lists = {key: [row[key][i] for i in keep] for key in ("steps", "values", "timestamps")}
-    return {"name": row["name"], **lists}

@@ -49,18 +49,19 @@ def sync(results_dir: Path, target: Target, *, everything: bool = False) -> Iter
     Raises:
         TrackingError: the database cannot be reached.
     """
-    try:
-        db = target.connect()
-        ensure_indexes(db)
-    except PyMongoError as error:
-        raise TrackingError(
-            f"{target.label} cannot be reached: {redact(str(error))[:200]}"
-        ) from None
-    for directory in run_directories(results_dir):
-        mark = read_json(directory / MIRROR_FILE, {})
-        if not everything and mark.get("complete") and mark.get("target") == target.label:
-            continue
-        yield deliver(db, directory, target.label)
+    db = target.connect()
+    with db.client:
+        try:
+            ensure_indexes(db)
+        except PyMongoError as error:
+            raise TrackingError(
+                f"{target.label} cannot be reached: {redact(str(error))[:200]}"
+            ) from None
+        for directory in run_directories(results_dir):
+            mark = read_json(directory / MIRROR_FILE, {})
+            if not everything and mark.get("complete") and mark.get("target") == target.label:
+                continue
+            yield deliver(db, directory, target.label)
 
 
 def run_directories(results_dir: Path) -> list[Path]:

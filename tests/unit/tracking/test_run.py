@@ -46,6 +46,7 @@ def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path):
     assert record(body, tmp_path) == {"anything": 1}
     (run,) = runs(tmp_path)
     assert (run.status, run.name, run.config, run.result) == ("COMPLETED", "qmix", CONFIG, 0.25)
+    assert (run.latest, run.steps) == ({"loss": 1.5}, 10)
     assert run.run_id is None
     assert run.stop_time >= run.start_time
     assert run.info["engine"] == "embedded"
