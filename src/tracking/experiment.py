@@ -15,7 +15,7 @@ from .files import read_json
 from .output import Output
 from .plain import plain, plain_scalar
 from .provenance import git_state, versions
-from .record import RUNS_FOLDER, read_output, utc_now
+from .record import RUNS_FOLDER, SpooledRun, is_live, read_output, utc_now
 from .server import INSTALL_HINT
 from .sources import imported_sources
 from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, redact
@@ -131,6 +131,7 @@ def run_experiment(
 
     Raises:
         ConfigError: an option or address is wrong.
+        TrackingError: the run to resume is still running.
         Exception: whatever ``main`` raises, after it is on record.
     """
     experiment = _build(name, plain(config))
@@ -245,7 +246,10 @@ def _identity(results_dir: Path, resume_uid: str | None) -> tuple[str, dict[str,
     uid = f"{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     if resume_uid is None:
         return uid, {"uid": uid}
-    if (results_dir / RUNS_FOLDER / resume_uid / "run.json").exists():
+    recorded = SpooledRun.read(results_dir / RUNS_FOLDER / resume_uid)
+    if recorded is not None:
+        if is_live(recorded):
+            raise TrackingError(f"run {resume_uid} cannot be resumed: it is still running")
         return resume_uid, {"uid": resume_uid}
     # Under its old name it would replace in the database what this folder no longer has.
     log.warning("run %s has no record in %s; it goes on as run %s", resume_uid, results_dir, uid)

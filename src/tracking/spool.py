@@ -247,10 +247,6 @@ class Spool(RunObserver):  # type: ignore[misc]
         self.run["meta"]["resumed"] = [*resumed, {"step": step, "time": self.run["heartbeat"]}]
         for row in cut_metrics(self.directory, step):
             self._note_latest(row)
-        if kept.size:
-            kept.path.replace(path)
-        else:
-            path.unlink(missing_ok=True)
 
     def _note_latest(self, row: Row) -> None:
         """Keep the last point of each metric where listing runs finds it without reading them all."""

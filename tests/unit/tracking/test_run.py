@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from phalanx.errors import ConfigError, EnvError
+from phalanx.errors import ConfigError, EnvError, TrackingError
 from phalanx.tracking import experiment
 from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.output import Output
@@ -27,7 +27,7 @@ def record(body, results, **options):
     return run_experiment(body, name="qmix", results_dir=results, **options)
 
 
-def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path):
+def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path, caplog):
     def body(handle):
         assert handle.run_id == handle.uid == handle.directory.name
         handle.info["engine"] = "embedded"
@@ -44,6 +44,7 @@ def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path):
         return {"anything": 1}
 
     assert record(body, tmp_path) == {"anything": 1}
+    assert caplog.records == []
     (run,) = runs(tmp_path)
     assert (run.status, run.name, run.config, run.result) == ("COMPLETED", "qmix", CONFIG, 0.25)
     assert (run.latest, run.steps) == ({"loss": 1.5}, 10)
@@ -84,7 +85,7 @@ def test_errors_reach_the_caller_and_the_record(tmp_path, error, status):
     assert (trace is not None and "no such map" in trace[-1]) == (status == "FAILED")
 
 
-def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path):
+def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path, caplog):
     def body(first, last):
         def steps(handle):
             for t_env in range(first, last, 10):
@@ -106,6 +107,15 @@ def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path):
     assert run.metrics()["loss"].values == [0, 0, 0, 30, 30, 30]
     assert run.metrics()["only_in_0"].steps == [0, 10, 20]
     assert (run.directory / "cout.txt").read_text() == "part 0\npart 30\n"
+    assert caplog.records == []
+
+
+def test_a_run_that_is_still_running_cannot_be_resumed(tmp_path):
+    def body(handle):
+        with pytest.raises(TrackingError, match="still running"):
+            record(lambda other: None, tmp_path, resume_uid=handle.uid, resume_step=0)
+
+    record(body, tmp_path)
 
 
 def test_a_run_resumed_without_its_record_gets_a_name_of_its_own(tmp_path):
