@@ -71,7 +71,7 @@ def train(case: Case, folder: Path) -> str:
     minutes = (time.perf_counter() - start) / 60
     if status:
         return f"{case.stem}: failed with status {status}, see {log}"
-    (run,) = sorted((results / "runs").iterdir())
+    (run,) = (file.parent for file in results.glob("runs/*/config.json"))
     write_curve(run, curve, minutes)
     config = json.loads((run / "config.json").read_text())
     config_file = folder / f"{case.algorithm}-{case.map_name}.json"

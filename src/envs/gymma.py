@@ -29,7 +29,7 @@ class GymTeam:
     """
 
     def __init__(self, key: str, config: TeamConfig) -> None:
-        gymnasium = require("gymnasium", "lbf", f"env {key}")
+        gymnasium = require("gymnasium", "gymma", f"env {key}")
         self._key, self._config = key, config
         self._env = _make(gymnasium, key, config)
         observations, actions = self._env.observation_space, self._env.action_space
