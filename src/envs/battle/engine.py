@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import rng
 from .brain import think
 from .combat import heal, land, swing, tick
-from .jit import inner, kernel
+from .jit import borrowed, inner, kernel
 from .layout import (
     ALERT,
     ATTACKER,
@@ -212,6 +212,45 @@ def conclude(
     out.dead_enemies[b] = dead_enemies
 
 
+@inner
+def lend_state(state: State) -> State:
+    """The same arrays, uncounted."""
+    return State(
+        borrowed(state.units),
+        borrowed(state.flags),
+        borrowed(state.battle),
+        borrowed(state.queue),
+        borrowed(state.last_action),
+        borrowed(state.chosen),
+        borrowed(state.returned),
+    )
+
+
+@inner
+def lend_outputs(out: Outputs) -> Outputs:
+    """The same arrays, uncounted."""
+    return Outputs(
+        borrowed(out.obs),
+        borrowed(out.state),
+        borrowed(out.avail_actions),
+        borrowed(out.reward),
+        borrowed(out.terminated),
+        borrowed(out.truncated),
+        borrowed(out.alive),
+        borrowed(out.visibility),
+        borrowed(out.actions_taken),
+        borrowed(out.battle_won),
+        borrowed(out.dead_allies),
+        borrowed(out.dead_enemies),
+        borrowed(out.timed_out),
+        borrowed(out.episode_return),
+        borrowed(out.episode_length),
+        borrowed(out.final_obs),
+        borrowed(out.final_state),
+        borrowed(out.final_avail_actions),
+    )
+
+
 @kernel
 def first_unavailable(actions: NDArray, state: State, out: Outputs) -> int:
     """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
@@ -277,6 +316,9 @@ def step_battles(
         start: (2, M), start positions.
         work, pairs: this thread's working memory.
     """
+    state, out = lend_state(state), lend_outputs(out)
+    actions, start = borrowed(actions), borrowed(start)
+    work, pairs, stats, terrain = borrowed(work), borrowed(pairs), borrowed(stats), borrowed(terrain)
     for b in range(first, last):
         battle, units = state.battle[b], state.units[b]
         if battle[OVER] == 1:

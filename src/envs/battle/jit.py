@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import caching, config
+from numba.core import caching, cgutils, config
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 LOG = logging.getLogger("phalanx.envs.battle")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +87,23 @@ def inner(function: F) -> F:
     """Compile a helper that only other kernels call; it is cached inside its callers."""
     compiled: F = numba.njit(nogil=True, error_model="numpy")(function)
     return compiled
+
+
+@intrinsic  # type: ignore[misc]
+def borrowed(typing_context: Any, array: Any) -> Any:
+    """The same array without its reference count; the caller of the kernel keeps it alive.
+
+    Numba counts references atomically at every call that takes an array, which costs more than what
+    small helpers do. Counting stops where there is nothing to count on.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()
+
+    return array(array), generate
 
 
 def kernel(function: F) -> F:
