@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +158,7 @@ def run_experiment(
         if target is not None:
             mirror = Mirror(target, spool)
             experiment.observers.append(mirror)
-        elif mongo_url != NO_DATABASE:
+        elif NO_DATABASE not in (mongo_url, os.environ.get(URL_VARIABLE)):
             _say_spool_only(directory)
     returned: list[Any] = []
 

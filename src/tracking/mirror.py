@@ -212,7 +212,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             beat_time=dt.datetime.fromisoformat(record["heartbeat"]),
             result=mongo_keys(record.get("result")),
         )
-        if record["status"] == "RUNNING":
+        if record["status"] in ("RUNNING", "QUEUED"):
             return
         end = dt.datetime.fromisoformat(record["stop_time"])
         if record["status"] == "COMPLETED":

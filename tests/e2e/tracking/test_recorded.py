@@ -84,3 +84,11 @@ def test_a_resumed_run_keeps_its_number_and_has_no_point_twice(mongo, results, w
     assert document["status"] == "COMPLETED"
     assert db.runs.count_documents({}) == 1
     assert document["meta"]["resumed"][0]["step"] == last
+
+
+def test_a_queued_run_is_recorded_but_not_started(mongo, results, write):
+    db = mongo.start().db()
+    output = finish(write(results, 60.0, "-q", url=mongo.url))
+    assert "point" not in output
+    assert "MongoDB" not in output
+    assert db.runs.find_one()["status"] == runs(results)[0].status == "QUEUED"
