@@ -8,7 +8,7 @@ while another is in it. When exactly the game drops a chase is not known; the co
 from __future__ import annotations
 
 from .combat import can_hit, threatens, within
-from .jit import inner
+from .jit import inlined, inner
 from .layout import (
     ALERT,
     ATTACK,
@@ -63,7 +63,7 @@ def acquire(
     return best
 
 
-@inner
+@inlined
 def can_answer(i: int, j: int, units: Real, stats: Slots) -> bool:
     """Whether i may turn on attacker j."""
     return j >= 0 and units[HEALTH, j] > 0.0 and can_hit(i, j, stats)
@@ -88,7 +88,7 @@ def called(
     return best
 
 
-@inner
+@inlined
 def think(
     i: int, loop: int, own_first: int, own_last: int, foe_first: int, foe_last: int, alarm: bool,
     marches: bool, goal_x: float, goal_y: float,
@@ -132,7 +132,7 @@ def think(
         march(i, marches, goal_x, goal_y, units, flags)
 
 
-@inner
+@inlined
 def march(i: int, marches: bool, x: float, y: float, units: Real, flags: Whole) -> None:
     """Go on to the point, unless there. A unit that stands stays until it has fought again."""
     if not marches:

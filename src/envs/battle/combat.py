@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from . import rng
-from .jit import inner
+from .jit import inlined, inner
 from .layout import (
     ALERT,
     ATTACKER,
@@ -47,14 +47,14 @@ LINE_DELAY_LOOPS = 4.0
 LINE_MAIN_LOOPS = 6.0
 
 
-@inner
+@inlined
 def edge_distance(i: int, j: int, units: Real, stats: Slots) -> float:
     """Distance between two units' rims, negative where they overlap."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
     return math.sqrt(dx * dx + dy * dy) - stats[i].radius - stats[j].radius
 
 
-@inner
+@inlined
 def within(i: int, j: int, reach: float, units: Real, stats: Slots) -> bool:
     """Whether j's rim is at most ``reach`` from i's."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
@@ -62,19 +62,19 @@ def within(i: int, j: int, reach: float, units: Real, stats: Slots) -> bool:
     return dx * dx + dy * dy <= far * far
 
 
-@inner
+@inlined
 def can_hit(i: int, j: int, stats: Slots) -> bool:
     """Whether i's weapon reaches what j is: ground, air or (a colossus) both."""
     return stats[i].targets & stats[j].layers != 0
 
 
-@inner
+@inlined
 def threatens(i: int, j: int, stats: Slots) -> bool:
     """Whether i counts as a threat to j: it can hit it, or heals."""
     return can_hit(i, j, stats) or stats[i].heal_rate > 0.0
 
 
-@inner
+@inlined
 def damage_of(i: int, j: int, stats: Slots) -> float:
     """One hit of i on j before armor, with the bonus against j's attributes."""
     if stats[i].bonus_attributes & stats[j].attributes != 0:
@@ -99,7 +99,7 @@ def strike(i: int, j: int, units: Real, flags: Whole, stats: Slots) -> None:
     flags[ALERT, j] = ALERT_LOOPS
 
 
-@inner
+@inlined
 def tick(n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
     """Advance every living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
     for a in range(n):
@@ -138,7 +138,7 @@ def land(loop: int, units: Real, flags: Whole, battle: Whole, queue: Whole, stat
     battle[QUEUED] = kept
 
 
-@inner
+@inlined
 def swing(i: int, units: Real, flags: Whole, stats: Slots) -> None:
     """Second blade of a two-hit attack: lost if its target is dead or gone."""
     if units[SWING, i] <= 0.0:
@@ -151,7 +151,7 @@ def swing(i: int, units: Real, flags: Whole, stats: Slots) -> None:
             strike(i, j, units, flags, stats)
 
 
-@inner
+@inlined
 def enqueue(due: int, i: int, j: int, battle: Whole, queue: Whole) -> None:
     """Remember a hit that lands later."""
     q = battle[QUEUED]
@@ -225,7 +225,7 @@ def sweep(
             enqueue(loop + int(math.ceil(back)), i, v, battle, queue)
 
 
-@inner
+@inlined
 def heal(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
     """One loop of healing: only within range, one healer per patient, as far as energy reaches."""
     missing = stats[j].health - units[HEALTH, j]

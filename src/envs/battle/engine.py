@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import rng
 from .brain import think
 from .combat import heal, land, swing, tick
-from .jit import borrowed, inner, kernel
+from .jit import borrowed, inlined, inner, kernel
 from .layout import (
     ALERT,
     ATTACKER,
@@ -85,7 +85,7 @@ def give_first_order(i: int, units: Real, flags: Whole, stats: Slots, rules: Rul
         units[GOAL_X, i], units[GOAL_Y, i] = rules.ally_x, rules.ally_y
 
 
-@inner
+@inlined
 def advance(
     loop: int, key: int, work: Work, pairs: Pairs,
     units: Real, flags: Whole, battle: NDArray, queue: Whole,
@@ -117,15 +117,16 @@ def advance(
         work[turn].turn = i
         if units[HEALTH, i] <= 0.0:
             continue
-        if stats[i].enemy == 1:
+        enemy = stats[i].enemy == 1
+        if enemy or rules.scripted:
             think(
-                i, loop, allies, n, 0, allies, enemy_alarm,
-                rules.enemy_marches, rules.enemy_x, rules.enemy_y, work, units, flags, stats,
-            )  # fmt: skip
-        elif rules.scripted:
-            think(
-                i, loop, 0, allies, allies, n, ally_alarm,
-                rules.ally_marches, rules.ally_x, rules.ally_y, work, units, flags, stats,
+                i, loop, allies if enemy else 0, n if enemy else allies,
+                0 if enemy else allies, allies if enemy else n,
+                enemy_alarm if enemy else ally_alarm,
+                rules.enemy_marches if enemy else rules.ally_marches,
+                rules.enemy_x if enemy else rules.ally_x,
+                rules.enemy_y if enemy else rules.ally_y,
+                work, units, flags, stats,
             )  # fmt: skip
     for turn in range(n):
         i = work[turn].turn
@@ -139,7 +140,7 @@ def advance(
     move(n, work, pairs, units, flags, stats, rules)
 
 
-@inner
+@inlined
 def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
     """Place in the living list of the unit whose turn it is."""
     place = turn + offset
@@ -148,7 +149,7 @@ def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
     return n - 1 - place if backward else place
 
 
-@inner
+@inlined
 def show(
     b: int, state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features
 ) -> None:
@@ -160,7 +161,7 @@ def show(
     )  # fmt: skip
 
 
-@inner
+@inlined
 def give_orders(
     b: int, actions: NDArray, state: State, out: Outputs, stats: Slots, rules: Rules
 ) -> None:
@@ -183,7 +184,7 @@ def give_orders(
         obey(i, action, units, flags, stats, rules)
 
 
-@inner
+@inlined
 def conclude(
     b: int, state: State, out: Outputs, work: Work, stats: Slots, rules: Rules
 ) -> None:

@@ -89,6 +89,15 @@ def inner(function: F) -> F:
     return compiled
 
 
+def inlined(function: F) -> F:
+    """Like :func:`inner`, for what runs per unit and loop: made part of its caller's code.
+
+    It doubles the speed of small battles, and costs compile time at every place of use.
+    """
+    compiled: F = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
+    return compiled
+
+
 @intrinsic  # type: ignore[misc]
 def borrowed(typing_context: Any, array: Any) -> Any:
     """The same array without its reference count; the caller of the kernel keeps it alive.

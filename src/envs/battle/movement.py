@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .jit import inner
+from .jit import inlined, inner
 from .layout import (
     BLOCKER,
     HEALTH,
@@ -42,7 +42,7 @@ HEAD_ON = 1e-6  # straight into someone: even units pass on the left, odd ones o
 AHEAD = 0.1  # cosine: how far ahead someone must be to be in the way
 
 
-@inner
+@inlined
 def move(n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slots, rules: Rules) -> None:
     """Move all living units by one loop, as their intents say."""
     movers = False
@@ -75,7 +75,7 @@ def move(n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slo
         units[Y, i] = work[i].place_y
 
 
-@inner
+@inlined
 def step(i: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
     """Tentative position of unit i, no one else considered but the one it walks around."""
     x, y = units[X, i], units[Y, i]
@@ -130,7 +130,7 @@ def glide(
         work[i].intent = MOVER
 
 
-@inner
+@inlined
 def pair_up(n: int, work: Work, pairs: Pairs, units: Real, stats: Slots) -> tuple[int, int]:
     """Collect pairs that touch or might after corrections; returns how many soft and hard ones."""
     soft, hard = 0, 0
@@ -162,7 +162,7 @@ def pair_up(n: int, work: Work, pairs: Pairs, units: Real, stats: Slots) -> tupl
     return soft, hard
 
 
-@inner
+@inlined
 def share(i: int, j: int, work: Work, stats: Slots) -> float:
     """Part of a correction that i takes: 0 where it stands firm, 1 where j does."""
     a, b = work[i].intent, work[j].intent
@@ -175,7 +175,7 @@ def share(i: int, j: int, work: Work, stats: Slots) -> float:
     return 1.0 if a == IDLE else 0.0
 
 
-@inner
+@inlined
 def separate(i: int, j: int, work: Work, stats: Slots) -> None:
     """Move two overlapping units apart until they touch."""
     dx = work[j].place_x - work[i].place_x
@@ -199,7 +199,7 @@ def separate(i: int, j: int, work: Work, stats: Slots) -> None:
     note(j, i, -dx, -dy, work)
 
 
-@inner
+@inlined
 def note(i: int, j: int, dx: float, dy: float, work: Work) -> None:
     """Remember j if it stands most squarely in mover i's way; (dx, dy) points from i to j."""
     if work[i].intent == MOVER:
@@ -209,7 +209,7 @@ def note(i: int, j: int, dx: float, dy: float, work: Work) -> None:
             work[i].obstacle = j
 
 
-@inner
+@inlined
 def confine(i: int, work: Work, stats: Slots, rules: Rules) -> None:
     """Keep a unit's rim on walkable ground; flyers may go wherever the map reaches."""
     rim = stats[i].separation
@@ -221,7 +221,7 @@ def confine(i: int, work: Work, stats: Slots, rules: Rules) -> None:
         work[i].place_y = min(max(work[i].place_y, rules.bottom + rim), rules.top - rim)
 
 
-@inner
+@inlined
 def hold_back(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
     """Undo the step of whoever is still inside someone firm."""
     dx = work[j].place_x - work[i].place_x
@@ -239,7 +239,7 @@ def hold_back(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
         work[j].place_x, work[j].place_y = units[X, j], units[Y, j]
 
 
-@inner
+@inlined
 def look_around(i: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
     """After the step: find out whether the unit is blocked, and by which side to pass."""
     if stats[i].acceleration > 0.0:

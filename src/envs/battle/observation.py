@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import inner
+from .jit import inlined, inner
 from .layout import COOLDOWN, ENERGY, HEALTH, SHIELD, Real, X, Y
 from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Features, Rules
 from .terrain import HEIGHT, PATHABLE, Terrain, inside
@@ -53,7 +53,7 @@ def write_mask(
             avail[ACTIONS_NO_ATTACK + j - first] = 1
 
 
-@inner
+@inlined
 def can_walk(x: float, y: float, terrain: Terrain) -> bool:
     """SMAC's test of a step: coordinates truncated, cell on the map and pathable."""
     cell_x, cell_y = int(x), int(y)
@@ -118,7 +118,7 @@ def write_obs(
     write_kind(i, row, at, shape.own_health, shape.ally_shields, units, stats, shape)
 
 
-@inner
+@inlined
 def write_kind(
     j: int, row: NDArray, at: int, health: bool, shields: bool,
     units: Real, stats: Slots, shape: Features,
@@ -195,7 +195,7 @@ def write_state(
         row[at] = clock
 
 
-@inner
+@inlined
 def look(
     obs: NDArray, state: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
     last_action: NDArray, clock: float,

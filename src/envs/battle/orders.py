@@ -10,7 +10,7 @@ import math
 from numpy.typing import NDArray
 
 from .combat import can_hit, fire, within
-from .jit import inner
+from .jit import inlined, inner
 from .layout import (
     ATTACK,
     BACKSWING,
@@ -112,7 +112,7 @@ def heuristic_action(
     return action
 
 
-@inner
+@inlined
 def act(
     i: int, loop: int, key: int,
     work: Work, units: Real, flags: Whole, battle: NDArray, queue: Whole,
@@ -157,7 +157,7 @@ def act(
         work[i].intent = IDLE
 
 
-@inner
+@inlined
 def head_for(i: int, x: float, y: float, work: Work) -> None:
     """Make the unit a mover toward a point."""
     work[i].intent = MOVER

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import inner
+from .jit import inlined, inner
 
 ORDER, DELAY = 1, 2  # purposes
 
@@ -19,7 +19,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
-@inner
+@inlined
 def mix(value: np.uint64) -> np.uint64:
     """Scramble 64 bits so that neighbouring inputs give unrelated outputs."""
     value = (value ^ (value >> _S30)) * _A
@@ -35,13 +35,13 @@ def episode_key(seed: int, battle: int, episode: int) -> np.uint64:
     return mix(key ^ (np.uint64(episode) * _A))
 
 
-@inner
+@inlined
 def bits(key: np.uint64, loop: int, unit: int, purpose: int) -> np.uint64:
     """64 random bits for one unit, game loop and purpose."""
     return mix(key ^ mix((np.uint64(loop) << _S11 | np.uint64(unit)) * _STEP + np.uint64(purpose)))
 
 
-@inner
+@inlined
 def uniform(key: np.uint64, loop: int, unit: int, purpose: int) -> float:
     """Uniform in [0, 1) for one unit, game loop and purpose."""
     return np.float64(bits(key, loop, unit, purpose) >> _S11) * _UNIT

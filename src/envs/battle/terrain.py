@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import inner
+from .jit import inlined
 from .maps import terrain_rows
 
 SIZE = 32
@@ -58,7 +58,7 @@ def _height(name: str, row: str, level: str, x: int) -> float:
     return round(127 + 8 * z) / 255
 
 
-@inner
+@inlined
 def inside(x: int, y: int) -> bool:
     """Whether a cell lies on the map."""
     return 0 <= x < SIZE and 0 <= y < SIZE
