@@ -64,6 +64,12 @@ class Packing:
         index = self.index[self.previous]
         return index - torch.div(index, T, rounding_mode="floor")
 
+    def shift(self, rows: Tensor, first: Tensor | None = None) -> Tensor:
+        """What stood in ``rows`` (P, ...) one step before: ``first`` (1, ...), default zeros, at time 0."""
+        start = torch.zeros_like(rows[:1]) if first is None else first
+        start = start.expand(self.sizes[0], *rows.shape[1:])
+        return torch.cat([start, rows.index_select(0, self.previous)])
+
     def pack(self, x: Tensor) -> Tensor:
         """Rows (P, ...) of the padded ``x`` (B, T, ...)."""
         return x.flatten(0, 1).index_select(0, self.index)

@@ -1,0 +1,55 @@
+"""Diagonal Gaussians and the divergences between them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Standard deviations between 0.018 and 7.4: wide enough for whitened latents, and no exp() overflows.
+_MIN_LOGVAR, _MAX_LOGVAR = -8.0, 4.0
+
+
+class Gaussian(NamedTuple):
+    """Diagonal Gaussian over the last axis."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    @classmethod
+    def of(cls, parameters: Tensor) -> Gaussian:
+        """From a network's output (..., 2z): means, then log-variances."""
+        mean, logvar = parameters.chunk(2, dim=-1)
+        return cls(mean, logvar.clamp(_MIN_LOGVAR, _MAX_LOGVAR))
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparametrised sample from standard normal ``noise`` (..., z)."""
+        return torch.addcmul(self.mean, (0.5 * self.logvar).exp(), noise)
+
+    def detach(self) -> Gaussian:
+        """The same distribution without gradient."""
+        return Gaussian(self.mean.detach(), self.logvar.detach())
+
+
+def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
+    """``KL(q || p)`` per dimension: ``(log v_p - log v_q + (v_q + (m_q - m_p)^2) / v_p - 1) / 2``."""
+    spread = (q.logvar - p.logvar).exp()
+    distance = (q.mean - p.mean).square() * (-p.logvar).exp()
+    return 0.5 * (spread + distance + p.logvar - q.logvar - 1)
+
+
+def kl_standard_normal(q: Gaussian) -> Tensor:
+    """``KL(q || N(0, I))`` per dimension."""
+    return 0.5 * (q.logvar.exp() + q.mean.square() - q.logvar - 1)
+
+
+def balanced_kl(q: Gaussian, p: Gaussian, alpha: float) -> Tensor:
+    """KL divergence per dimension that moves posterior and prior at different rates.
+
+    ``alpha KL(q || sg(p)) + (1 - alpha) KL(sg(q) || p)`` (Wang and Meger, 2024, section 4; Hafner et al.,
+    2021): with alpha < 0.5 the prior p learns faster than the posterior q is pulled towards it.
+    """
+    to_posterior = kl_divergence(q, p.detach())
+    to_prior = kl_divergence(q.detach(), p)
+    return alpha * to_posterior + (1 - alpha) * to_prior

@@ -1,0 +1,91 @@
+"""Graphs between agents, for graph auto-encoders.
+
+Axes: R rows (moments of episodes), N agents, F features. A graph is (R, N, N) of zeros and ones, symmetric,
+with a zero diagonal. On the complete graph smoothing replaces every agent's features by the team's mean: all
+that tells agents apart is lost. Useful graphs are sparser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GraphBuilder = Callable[[Tensor, "Tensor | None", int], Tensor]
+"""Called with features (R, N, F), who sees whom (R, N, N) or None, and a number of neighbours."""
+
+GRAPHS: dict[str, GraphBuilder] = {}
+"""Graph builders by the name a config chooses them with."""
+
+NEEDS_VISIBILITY: set[str] = set()
+"""Names of the builders that want to know who sees whom."""
+
+
+def register_graph(
+    name: str, *, needs_visibility: bool = False
+) -> Callable[[GraphBuilder], GraphBuilder]:
+    """Function decorator that files a graph builder under ``name``."""
+
+    def add(builder: GraphBuilder) -> GraphBuilder:
+        GRAPHS[name] = builder
+        if needs_visibility:
+            NEEDS_VISIBILITY.add(name)
+        return builder
+
+    return add
+
+
+@torch.no_grad()
+def build_graph(
+    name: str,
+    features: Tensor,
+    *,
+    alive: Tensor | None = None,
+    visibility: Tensor | None = None,
+    neighbours: int = 3,
+) -> Tensor:
+    """Graph (R, N, N) float of the builder ``name``. No gradient passes through the choice of edges.
+
+    Args:
+        features: (R, N, F).
+        alive: (R, N) bool; dead agents get no edge. Default: all are alive.
+        visibility: (R, N, N) bool.
+        neighbours: edges a builder of sparse graphs looks for, per agent.
+    """
+    graph = GRAPHS[name](features, visibility, neighbours)
+    if alive is not None:
+        living = alive.to(graph.dtype)
+        graph = graph * living[:, :, None] * living[:, None, :]
+    return graph
+
+
+@register_graph("complete")
+def complete(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
+    """Everybody is everybody's neighbour."""
+    R, N = features.shape[:2]
+    return (1 - torch.eye(N, device=features.device, dtype=features.dtype)).expand(R, N, N)
+
+
+@register_graph("knn")
+def knn(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
+    """The nearest ``min(neighbours, N - 1)`` by cosine similarity, made symmetric by maximum."""
+    N = features.shape[1]
+    unit = F.normalize(features, dim=-1)
+    similarity = unit @ unit.transpose(1, 2)
+    similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    nearest = similarity.topk(min(neighbours, N - 1), dim=-1, sorted=False).indices
+    graph = torch.zeros_like(similarity).scatter_(-1, nearest, 1.0)
+    return torch.maximum(graph, graph.transpose(1, 2))
+
+
+@register_graph("visibility", needs_visibility=True)
+def visible(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
+    """Agents are neighbours where one sees the other."""
+    if visibility is None:
+        raise ValueError(
+            "the batch has no field visibility, which the graph 'visibility' is made of"
+        )
+    seen = (visibility | visibility.transpose(1, 2)).to(features.dtype)
+    return seen * (1 - torch.eye(seen.shape[-1], device=seen.device, dtype=seen.dtype))

@@ -1,0 +1,100 @@
+"""Fully connected networks over all agents at once, for priors and for the ablation without graphs.
+
+Axes: R rows (moments of episodes), N agents, F features, Z latent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .gala import Operators
+from .gaussian import Gaussian
+
+
+class JointVAE(nn.Module):
+    """Variational auto-encoder over a joint vector: a hidden layer each way.
+
+    Args:
+        features: length of what is encoded and reconstructed.
+        hidden: width of the hidden layers.
+        latent: length of the joint latent.
+    """
+
+    def __init__(self, features: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, features)
+        )
+
+    def encode(self, x: Tensor) -> Gaussian:
+        """Distribution over the latent (R, latent) for x (R, features)."""
+        return Gaussian.of(self.encoder(x))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Reconstruction (R, features) from a latent (R, latent)."""
+        x: Tensor = self.decoder(latent)
+        return x
+
+
+class JointAutoEncoder(nn.Module):
+    """What :class:`~phalanx.modules.layers.gala.GALA` does, without a graph: all agents as one vector.
+
+    Takes the same arguments and operators, and ignores the operators. Its size grows with N.
+    """
+
+    def __init__(
+        self,
+        n_agents: int,
+        features: int,
+        hidden: int,
+        code: int,
+        latent: int,
+        *,
+        recurrent: bool = False,
+    ) -> None:
+        super().__init__()
+        N = n_agents
+        self.n_agents = N
+        self.first = nn.Linear(N * features, hidden)
+        self.first_latent = nn.Linear(N * latent, hidden, bias=False) if recurrent else None
+        self.second = nn.Linear(hidden, N * code)
+        self.third = nn.Linear(N * latent, hidden)
+        self.fourth = nn.Linear(hidden, N * features)
+        self.fourth_latent = nn.Linear(hidden, N * latent) if recurrent else None
+
+    def project(self, x: Tensor, operators: Operators) -> Tensor:
+        """The part (R, hidden) of the first layer, before its activation, that x (R, N, F) makes."""
+        y: Tensor = self.first(x.flatten(1))
+        return y
+
+    def code(self, projected: Tensor, smooth: Tensor, latent: Tensor | None = None) -> Tensor:
+        """Code (R, N, Z') from the first layer, completed by the latent (R, N, Z) of the step before."""
+        if self.first_latent is not None and latent is not None:
+            projected = projected + self.first_latent(latent.flatten(1))
+        return self._split(self.second(torch.relu(projected)))
+
+    def encode(self, x: Tensor, operators: Operators) -> Tensor:
+        """Code (R, N, Z') of x (R, N, F)."""
+        return self.code(self.project(x, operators), operators.smooth)
+
+    def decode(self, latent: Tensor, operators: Operators) -> Tensor:
+        """Features (R, N, F) of latent (R, N, Z)."""
+        return self._split(self.fourth(self._expand(latent)))
+
+    def decode_both(self, latent: Tensor, operators: Operators) -> tuple[Tensor, Tensor]:
+        """Latent of the step before (R, N, Z) and features (R, N, F), where recurrent."""
+        assert self.fourth_latent is not None, (
+            "only a recurrent auto-encoder knows an earlier latent"
+        )
+        hidden = self._expand(latent)
+        return self._split(self.fourth_latent(hidden)), self._split(self.fourth(hidden))
+
+    def _expand(self, latent: Tensor) -> Tensor:
+        return torch.relu(self.third(latent.flatten(1)))
+
+    def _split(self, joint: Tensor) -> Tensor:
+        return joint.view(joint.shape[0], self.n_agents, -1)

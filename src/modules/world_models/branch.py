@@ -1,0 +1,75 @@
+"""What the branches of the disentangled world model have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from ..layers.gala import GALA
+from ..layers.gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
+from ..layers.vae import JointAutoEncoder
+
+Draw = Callable[[tuple[int, ...]], Tensor]
+"""Standard normal noise of a given shape."""
+
+
+class BranchOutput(NamedTuple):
+    """What a branch makes of P entries."""
+
+    rollout: Tensor  # (P, D), what it saw and imagined, before aggregation
+    losses: dict[str, Tensor]  # scalars: kl (where there is a distribution) and rec
+
+
+@dataclass(frozen=True)
+class BranchSettings:
+    """Sizes and options that branches share; meaning and ranges are in the world model's config."""
+
+    n_agents: int
+    latent_dim: int
+    gala_hidden_dim: int
+    vae_hidden_dim: int
+    posterior: Literal["gala", "vae"]
+    prior: bool
+    horizon: int
+    kl_alpha: float | None
+
+    @property
+    def joint_dim(self) -> int:
+        """N Z, length of the team's latent."""
+        return self.n_agents * self.latent_dim
+
+    @property
+    def rollout_dim(self) -> int:
+        """Length of the team's latents now and at every imagined step, end to end."""
+        return self.joint_dim * (1 + self.horizon if self.prior else 1)
+
+    def autoencoder(self, features: int, *, recurrent: bool = False) -> GALA | JointAutoEncoder:
+        """The network of a posterior over node features of this length."""
+        Z = self.latent_dim
+        if self.posterior == "gala":
+            return GALA(features, self.gala_hidden_dim, 2 * Z, Z, recurrent=recurrent)
+        return JointAutoEncoder(
+            self.n_agents, features, self.vae_hidden_dim, 2 * Z, Z, recurrent=recurrent
+        )
+
+    def kl_loss(self, posterior: Gaussian, prior: Gaussian | None) -> Tensor:
+        """``KL(prior || N(0, I)) + KL(posterior || prior)``, the second balanced unless switched off.
+
+        Averaged over entries and dimensions. Choice: without a prior network (ablation) the posterior is
+        held by N(0, I) itself, as in an ordinary variational auto-encoder.
+        """
+        if prior is None:
+            return kl_standard_normal(posterior).mean()
+        if self.kl_alpha is None:
+            between = kl_divergence(posterior, prior)
+        else:
+            between = balanced_kl(posterior, prior, self.kl_alpha)
+        return (kl_standard_normal(prior) + between).mean()
+
+
+def joint(distribution: Gaussian) -> Gaussian:
+    """Distribution of the team (P, N Z) from those of the agents (P, N, Z)."""
+    return Gaussian(distribution.mean.flatten(1), distribution.logvar.flatten(1))
