@@ -16,6 +16,7 @@ from .checkpoint import save_checkpoint
 from .config import Composed
 from .errors import CheckpointError
 from .evaluation import Tester, score
+from .interrupt import Interrupt
 
 log = logging.getLogger("phalanx.training")
 
@@ -80,28 +81,42 @@ class Trainer:
         self._seconds = {"learn": 0.0, "test": 0.0, "log": 0.0}
 
     def run(self) -> dict[str, float]:
-        """Train to ``t_max``; returns the last test's metrics."""
+        """Train to ``t_max``; returns the last test's metrics.
+
+        Raises:
+            KeyboardInterrupt: the user or a scheduler stopped it; a checkpoint was written.
+        """
         self._reported, self._logged_at = time.perf_counter(), self.t_env
-        latest: dict[str, float] = {}
         try:
-            while self.t_env < self.run_config.t_max:
-                if self.clocks["test"].due(self.t_env):
-                    latest = self._test()
-                self.t_env += self.parts.runner.collect(self.t_env)
-                self._learn()
-                if self.clocks["log"].due(self.t_env):
-                    self._log()
-                if self.run_config.save_model and self.clocks["save"].due(self.t_env):
-                    self.save()
-                self.tracker.update(self.t_env, self.n_updates)
+            with Interrupt() as interrupt:
+                while self.t_env < self.run_config.t_max:
+                    self._step()
+                    if interrupt.asked:
+                        self._save_if_wanted()
+                        raise KeyboardInterrupt
             latest = self._test()
             if self._logged_at < self.t_env:
                 self._log()
-            if self.run_config.save_model:
-                self.save()
+            self._save_if_wanted()
             return latest
         finally:
             self.close()
+
+    def _step(self) -> None:
+        """Test if due, collect, learn, and what else is due."""
+        if self.clocks["test"].due(self.t_env):
+            self._test()
+        self.t_env += self.parts.runner.collect(self.t_env)
+        self._learn()
+        if self.clocks["log"].due(self.t_env):
+            self._log()
+        if self.clocks["save"].due(self.t_env):
+            self._save_if_wanted()
+        self.tracker.update(self.t_env, self.n_updates)
+
+    def _save_if_wanted(self) -> None:
+        if self.run_config.save_model:
+            self.save()
 
     def close(self) -> None:
         """Free environments and their processes."""

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..registry import PartConfig
-
 
 @dataclass(frozen=True)
 class Discrete:
@@ -98,8 +96,6 @@ class Env(Protocol):
 
     spec: EnvSpec
     num_envs: int
-
-    Config: type[PartConfig]
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new episode in the copies where ``mask`` (B,) is true, default all."""

@@ -1,0 +1,213 @@
+"""SMAC, on StarCraft II where the game is installed, else on the embedded battle engine."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ..registry import ENVS, PartConfig
+from .adapter import LiftedConfig, LiftedEnv
+from .protocol import Env, Timestep
+from .starcraft2 import StarCraft2Game, find_game, why_no_game
+
+log = logging.getLogger("phalanx.envs")
+
+_NOT_SMACS = ("engine", "profile", "seed", "step_timeout", "start_timeout", "max_failures")
+
+
+class SC2Config(PartConfig):
+    """SMAC's constructor options under SMAC's names, and which engine fights the battles."""
+
+    map_name: str = Field("8m", min_length=1, description="SMAC map")
+    engine: Literal["auto", "starcraft2", "embedded"] = Field(
+        "auto", description="the game, the embedded engine, or the game where it is installed"
+    )
+    profile: Literal["liberty", "lotv"] = Field(
+        "liberty", description="unit data of the embedded engine; SMAC's maps load liberty"
+    )
+    seed: int | None = Field(
+        None, ge=0, description="seed of the battles; null derives it from the run's seed"
+    )
+    difficulty: str = Field("7", description="built-in AI of the game; the embedded one has one")
+    step_mul: int = Field(8, ge=1, description="game loops per environment step")
+    move_amount: float = Field(2, gt=0, description="map units of a move order")
+    continuing_episode: bool = Field(
+        False, description="the step limit truncates an episode instead of terminating it"
+    )
+    obs_all_health: bool = Field(True, description="agents see everyone's health")
+    obs_own_health: bool = Field(True, description="agents see their own health")
+    obs_last_action: bool = Field(False, description="agents see allies' last actions")
+    obs_pathing_grid: bool = Field(False, description="agents see where they could walk")
+    obs_terrain_height: bool = Field(False, description="agents see the height around them")
+    obs_instead_of_state: bool = Field(False, description="the state is all observations")
+    obs_timestep_number: bool = Field(False, description="agents see the step number")
+    state_last_action: bool = Field(True, description="the state holds the last actions")
+    state_timestep_number: bool = Field(False, description="the state holds the step number")
+    reward_sparse: bool = Field(False, description="reward only at the end: 1 won, -1 lost")
+    reward_only_positive: bool = Field(True, description="no penalty for own losses")
+    reward_death_value: float = Field(10, description="reward for a killed enemy")
+    reward_win: float = Field(200, description="reward for a won battle")
+    reward_defeat: float = Field(0, description="reward for a lost battle, given as it is")
+    reward_negative_scale: float = Field(0.5, description="weight of own losses")
+    reward_scale: bool = Field(True, description="scale so that a win returns about 20")
+    reward_scale_rate: float = Field(20, gt=0, description="return of a win when scaled")
+    heuristic_ai: bool = Field(False, description="SMAC's scripted allies act, not the policy")
+    heuristic_rest: bool = Field(False, description="scripted allies walk toward far targets")
+    game_version: str | None = Field(None, description="build of the game")
+    replay_dir: str = Field("", description="folder of the game's replays")
+    replay_prefix: str = Field("", description="prefix of the game's replays")
+    window_size_x: int = Field(1920, ge=1, description="width of the game's window")
+    window_size_y: int = Field(1200, ge=1, description="height of the game's window")
+    debug: bool = Field(False, description="the game's interface logs every order")
+    step_timeout: float = Field(120, gt=0, description="seconds one step of the game may take")
+    start_timeout: float = Field(300, gt=0, description="seconds the game may take to launch")
+    max_failures: int = Field(5, ge=1, description="crashes of one game in a row before giving up")
+
+    def smac_options(self) -> dict[str, Any]:
+        """What SMAC's own constructor takes, the map's name included."""
+        return self.model_dump(exclude=set(_NOT_SMACS))
+
+
+@ENVS.register("sc2")
+class SC2Env:
+    """StarCraft II micromanagement, SMAC (Samvelyan et al., 2019): the game or the embedded engine."""
+
+    Config = SC2Config
+
+    def __init__(self, config: SC2Config, *, num_envs: int, seed: int) -> None:
+        seed = seed if config.seed is None else config.seed
+        self.engine = choose_engine(config)
+        self._env: Env = (
+            EmbeddedBattles(config, num_envs, seed)
+            if self.engine == "embedded"
+            else _launch(config, num_envs, seed)
+        )
+        self.spec, self.num_envs = self._env.spec, num_envs
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
+        """Start a new battle where ``mask`` (B,) is true."""
+        return self._env.reset(mask)
+
+    def step(self, actions: NDArray[np.int64]) -> Timestep:
+        """One environment step of ``step_mul`` game loops with ``actions`` (B, N)."""
+        return self._env.step(actions)
+
+    def describe(self) -> dict[str, Any]:
+        """Engine, map and what the engine says of itself."""
+        return {"engine": self.engine, **self._env.describe()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The engine's state."""
+        return self._env.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+        self._env.load_state_dict(state)
+
+    def close(self) -> None:
+        """End the games."""
+        self._env.close()
+
+
+_announced: set[str] = set()
+
+
+def choose_engine(config: SC2Config) -> str:
+    """``starcraft2`` or ``embedded``; with ``auto`` the game where it is installed.
+
+    Raises:
+        MissingDependencyError: the game is asked for and something is missing.
+        EnvError: the game lacks the map.
+    """
+    if config.engine == "embedded":
+        return "embedded"
+    if config.engine == "starcraft2":
+        find_game(config.map_name)
+        return "starcraft2"
+    reason = why_no_game(config.map_name)
+    if reason is None:
+        return "starcraft2"
+    line = (
+        f"engine: embedded battle engine, not StarCraft II ({reason}); "
+        "engine=embedded or engine=starcraft2 decides it for good"
+    )
+    if line not in _announced:  # training and test environments need it said once
+        _announced.add(line)
+        log.info("%s", line)
+    return "embedded"
+
+
+def _launch(config: SC2Config, num_envs: int, seed: int) -> LiftedEnv:
+    """Games in processes of their own: one that crashes or hangs costs its episode only."""
+    lifted = LiftedConfig(
+        processes=True,
+        step_timeout=config.step_timeout,
+        start_timeout=config.start_timeout,
+        max_failures=config.max_failures,
+    )
+    make = functools.partial(StarCraft2Game, config.smac_options())
+    return LiftedEnv(make, num_envs=num_envs, seed=seed, config=lifted)
+
+
+class EmbeddedBattles:
+    """The battle engine behind the batched protocol."""
+
+    def __init__(self, config: SC2Config, num_envs: int, seed: int) -> None:
+        from .battle import VecBattle  # compiles on first use; not needed to list or compose
+
+        options = config.smac_options()
+        self._battle = VecBattle(
+            options.pop("map_name"),
+            num_envs,
+            seed=seed,
+            profile=config.profile,
+            autoreset=False,
+            **options,
+        )
+        self._facts = {"map_name": config.map_name, "profile": config.profile}
+        self.spec, self.num_envs = self._battle.spec, num_envs
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
+        """Start a new battle where ``mask`` (B,) is true."""
+        self._battle.reset(mask)
+        return self._timestep()
+
+    def step(self, actions: NDArray[np.int64]) -> Timestep:
+        """One step of all battles that are not over."""
+        self._battle.step(actions)
+        return self._timestep()
+
+    def _timestep(self) -> Timestep:
+        battle = self._battle
+        info = {k: battle.info[k] for k in ("battle_won", "dead_allies", "dead_enemies")}
+        return Timestep(
+            obs=battle.obs,
+            state=battle.state,
+            avail_actions=battle.avail_actions,
+            reward=battle.reward,
+            terminated=battle.terminated,
+            truncated=battle.truncated,
+            alive=battle.alive,
+            visibility=battle.visibility,
+            info=info,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Map and unit data."""
+        return dict(self._facts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The battles, mid-fight."""
+        return self._battle.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+        self._battle.load_state_dict(state)
+
+    def close(self) -> None:
+        """Nothing outlives the object."""
