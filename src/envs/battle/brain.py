@@ -110,15 +110,14 @@ def think(
         flags[WINDUP, i] = 0
     if target >= 0 and flags[WINDUP, i] == 1:
         return
-    if target >= 0 and (loop + stats[i].rank) % RESCAN_LOOPS == 0:
-        if not within(i, target, stats[i].reach, units, stats):
-            other = acquire(i, stats[i].reach, foe_first, foe_last, work, units, stats)
-            if other >= 0:
-                target = other
-            elif not within(i, target, stats[i].scan + CHASE_SLACK, units, stats) and not (
-                flags[ALERT, i] > 0 and flags[ATTACKER, i] == target
-            ):
-                target = -1
+    due = (loop + stats[i].rank) % RESCAN_LOOPS == 0
+    if target >= 0 and due and not within(i, target, stats[i].reach, units, stats):
+        other = acquire(i, stats[i].reach, foe_first, foe_last, work, units, stats)
+        hit_by_target = flags[ALERT, i] > 0 and flags[ATTACKER, i] == target
+        if other >= 0:
+            target = other
+        elif not hit_by_target and not within(i, target, stats[i].scan + CHASE_SLACK, units, stats):
+            target = -1
     if target < 0:
         target = acquire(i, stats[i].scan, foe_first, foe_last, work, units, stats)
         if target < 0 and flags[ALERT, i] > 0 and can_answer(i, flags[ATTACKER, i], units, stats):
@@ -192,6 +191,7 @@ def choose_patient(
                 taken = True
         dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
         square = dx * dx + dy * dy
-        if not taken and (best < 0 or share < best_share or (share == best_share and square < best_square)):
+        nearer = share == best_share and square < best_square
+        if not taken and (best < 0 or share < best_share or nearer):
             best, best_share, best_square = j, share, square
     return best

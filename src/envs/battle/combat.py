@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from . import rng
 from .jit import inlined, inner
 from .layout import (
@@ -51,7 +53,7 @@ LINE_MAIN_LOOPS = 6.0
 def edge_distance(i: int, j: int, units: Real, stats: Slots) -> float:
     """Distance between two units' rims, negative where they overlap."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
-    return math.sqrt(dx * dx + dy * dy) - stats[i].radius - stats[j].radius
+    return float(math.sqrt(dx * dx + dy * dy) - stats[i].radius - stats[j].radius)
 
 
 @inlined
@@ -59,27 +61,27 @@ def within(i: int, j: int, reach: float, units: Real, stats: Slots) -> bool:
     """Whether j's rim is at most ``reach`` from i's."""
     dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
     far = reach + stats[i].radius + stats[j].radius
-    return dx * dx + dy * dy <= far * far
+    return bool(dx * dx + dy * dy <= far * far)
 
 
 @inlined
 def can_hit(i: int, j: int, stats: Slots) -> bool:
     """Whether i's weapon reaches what j is: ground, air or (a colossus) both."""
-    return stats[i].targets & stats[j].layers != 0
+    return bool(stats[i].targets & stats[j].layers != 0)
 
 
 @inlined
 def threatens(i: int, j: int, stats: Slots) -> bool:
     """Whether i counts as a threat to j: it can hit it, or heals."""
-    return can_hit(i, j, stats) or stats[i].heal_rate > 0.0
+    return can_hit(i, j, stats) or bool(stats[i].heal_rate > 0.0)
 
 
 @inlined
 def damage_of(i: int, j: int, stats: Slots) -> float:
     """One hit of i on j before armor, with the bonus against j's attributes."""
     if stats[i].bonus_attributes & stats[j].attributes != 0:
-        return stats[i].damage + stats[i].bonus
-    return stats[i].damage
+        return float(stats[i].damage + stats[i].bonus)
+    return float(stats[i].damage)
 
 
 @inner
@@ -163,7 +165,7 @@ def enqueue(due: int, i: int, j: int, battle: Whole, queue: Whole) -> None:
 
 @inner
 def fire(
-    i: int, j: int, loop: int, key: int,
+    i: int, j: int, loop: int, key: np.uint64,
     units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Release a shot at j. Its fraction of a loop (``late``) is kept in what follows from it."""
@@ -175,7 +177,7 @@ def fire(
     units[BACKSWING, i] = stats[i].backswing
     if stats[i].delivery == MISSILE:
         flight = max(edge_distance(i, j, units, stats), 0.0) / stats[i].missile_speed
-        enqueue(loop + max(int(math.ceil(flight + late)), 1), i, j, battle, queue)
+        enqueue(loop + max(math.ceil(flight + late), 1), i, j, battle, queue)
     elif stats[i].delivery == LINE:
         sweep(i, j, loop, units, battle, queue, stats, rules)
     else:
@@ -221,8 +223,8 @@ def sweep(
         if high >= 0:
             there = LINE_DELAY_LOOPS + low * LINE_STEP_LOOPS
             back = LINE_DELAY_LOOPS + (LINE_SAMPLES - 1 - high) * LINE_STEP_LOOPS
-            enqueue(loop + int(math.ceil(there)), i, v, battle, queue)
-            enqueue(loop + int(math.ceil(back)), i, v, battle, queue)
+            enqueue(loop + math.ceil(there), i, v, battle, queue)
+            enqueue(loop + math.ceil(back), i, v, battle, queue)
 
 
 @inlined

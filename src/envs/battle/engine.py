@@ -8,7 +8,6 @@ shoots first as a rule.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import rng
 from .brain import think
@@ -18,7 +17,6 @@ from .layout import (
     ALERT,
     ATTACKER,
     BLOCKER,
-
     ENERGY,
     EPISODE,
     GOAL_X,
@@ -35,12 +33,13 @@ from .layout import (
     STEP,
     SWING_TARGET,
     TARGET,
+    Array,
     Outputs,
     Pairs,
     Real,
-    Work,
     State,
     Whole,
+    Work,
     X,
     Y,
 )
@@ -55,21 +54,26 @@ from .units import Slots
 
 @inner
 def restart(
-    units: Real, flags: Whole, battle: NDArray, last_action: NDArray, chosen: NDArray,
+    seed: int, index: int, units: Real, flags: Whole, battle: Array,
+    last_action: Array, chosen: Array,
     start: Real, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Begin the next episode of one battle. ``start`` (2, M) holds the start positions."""
+    battle[EPISODE] += 1
+    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
+    key = rng.episode_key(seed, index, battle[EPISODE])
     units[:] = 0.0
     flags[:] = 0
     for i in range(rules.n_allies + rules.n_enemies):
         units[X, i], units[Y, i] = start[X, i], start[Y, i]
+        if rules.start_jitter > 0.0:
+            units[X, i] += rules.start_jitter * (2.0 * rng.uniform(key, 0, i, rng.START_X) - 1.0)
+            units[Y, i] += rules.start_jitter * (2.0 * rng.uniform(key, 0, i, rng.START_Y) - 1.0)
         units[HEALTH, i], units[SHIELD, i] = stats[i].health, stats[i].shield
         units[ENERGY, i] = stats[i].energy_start
         for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
             flags[field, i] = -1
         give_first_order(i, units, flags, stats, rules)
-    battle[EPISODE] += 1
-    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
     last_action[:] = -1
     chosen[:] = -1
 
@@ -87,8 +91,8 @@ def give_first_order(i: int, units: Real, flags: Whole, stats: Slots, rules: Rul
 
 @inlined
 def advance(
-    loop: int, key: int, work: Work, pairs: Pairs,
-    units: Real, flags: Whole, battle: NDArray, queue: Whole,
+    loop: int, key: np.uint64, work: Work, pairs: Pairs,
+    units: Real, flags: Whole, battle: Array, queue: Whole,
     stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """One game loop of one battle."""
@@ -151,8 +155,9 @@ def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
 
 @inlined
 def show(
-    b: int, state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features
-) -> None:
+    b: int, state: State, out: Outputs,
+    stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
     """Write battle b's observations, state and masks."""
     look(
         out.obs[b], out.state[b], out.avail_actions[b], out.alive[b], out.visibility[b],
@@ -163,7 +168,7 @@ def show(
 
 @inlined
 def give_orders(
-    b: int, actions: NDArray, state: State, out: Outputs, stats: Slots, rules: Rules
+    b: int, actions: Array, state: State, out: Outputs, stats: Slots, rules: Rules
 ) -> None:
     """Turn one battle's actions (N,) into orders; out-of-reach ones count as stop."""
     units, flags, avail = state.units[b], state.flags[b], out.avail_actions[b]
@@ -185,9 +190,7 @@ def give_orders(
 
 
 @inlined
-def conclude(
-    b: int, state: State, out: Outputs, work: Work, stats: Slots, rules: Rules
-) -> None:
+def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules: Rules) -> None:
     """Reward and end of battle b's env step."""
     units = state.units[b]
     end = battle_end(units, stats, rules)
@@ -253,7 +256,7 @@ def lend_outputs(out: Outputs) -> Outputs:
 
 
 @kernel
-def first_unavailable(actions: NDArray, state: State, out: Outputs) -> int:
+def first_unavailable(actions: Array, state: State, out: Outputs) -> int:
     """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
 
     Finished battles ignore their actions, so these are not looked at.
@@ -266,22 +269,24 @@ def first_unavailable(actions: NDArray, state: State, out: Outputs) -> int:
         for i in range(n_agents):
             action = actions[b, i]
             if action < 0 or action >= n_actions or out.avail_actions[b, i, action] == 0:
-                return b * n_agents + i
+                return int(b * n_agents + i)
     return -1
 
 
 @kernel
 def reset_battles(
-    mask: NDArray, start: Real,
+    mask: Array, seed: int, first_index: int, start: Real,
     state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Begin a new episode in every battle of the mask (B,), and write what its agents see."""
+    state, out, start = lend_state(state), lend_outputs(out), borrowed(start)
+    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(mask.shape[0]):
         if not mask[b]:
             continue
         restart(
-            state.units[b], state.flags[b], state.battle[b], state.last_action[b], state.chosen[b],
-            start, stats, rules,
+            seed, first_index + b, state.units[b], state.flags[b], state.battle[b],
+            state.last_action[b], state.chosen[b], start, stats, rules,
         )  # fmt: skip
         state.returned[b] = 0.0
         out.reward[b] = 0.0
@@ -294,10 +299,12 @@ def reset_battles(
 
 @kernel
 def show_battles(
-    mask: NDArray,
+    mask: Array,
     state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Write anew what the agents of the masked battles (B,) see."""
+    state, out = lend_state(state), lend_outputs(out)
+    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(mask.shape[0]):
         if mask[b]:
             show(b, state, out, stats, rules, terrain, shape)
@@ -305,8 +312,9 @@ def show_battles(
 
 @kernel
 def step_battles(
-    first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: NDArray, start: Real,
-    work: Work, pairs: Pairs, state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+    first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
+    work: Work, pairs: Pairs, state: State, out: Outputs,
+    stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """One env step of battles first..last-1.
 
@@ -319,7 +327,8 @@ def step_battles(
     """
     state, out = lend_state(state), lend_outputs(out)
     actions, start = borrowed(actions), borrowed(start)
-    work, pairs, stats, terrain = borrowed(work), borrowed(pairs), borrowed(stats), borrowed(terrain)
+    work, pairs = borrowed(work), borrowed(pairs)
+    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(first, last):
         battle, units = state.battle[b], state.units[b]
         if battle[OVER] == 1:
@@ -346,8 +355,8 @@ def step_battles(
             out.final_state[b] = out.state[b]
             out.final_avail_actions[b] = out.avail_actions[b]
             restart(
-                units, state.flags[b], battle, state.last_action[b], state.chosen[b],
-                start, stats, rules,
+                seed, first_index + b, units, state.flags[b], battle, state.last_action[b],
+                state.chosen[b], start, stats, rules,
             )  # fmt: skip
             state.returned[b] = 0.0
             show(b, state, out, stats, rules, terrain, shape)
@@ -355,8 +364,8 @@ def step_battles(
 
 @kernel
 def look_at(
-    units: Real, last_action: NDArray, clock: Real,
-    obs: NDArray, view: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
+    units: Real, last_action: Array, clock: Real,
+    obs: Array, view: Array, avail: Array, alive: Array, visibility: Array,
     stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """What agents would see of given unit records: units (B, N_REAL, M), clock (B,)."""

@@ -1,7 +1,7 @@
 """Compiling the engine's kernels once per machine.
 
 Numba's on-disk cache notices a changed function only when the file of that very function changes. The
-kernels here call each other across files, so their cache is keyed on a hash of all engine sources
+kernels here call each other across files, so their cache is keyed on a hash of all kernel sources
 instead, and lies where the user can write: next to the sources, else in the user's cache folder.
 """
 
@@ -15,33 +15,47 @@ import time
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import caching, cgutils, config
+import numba.core.cgutils
+import numba.core.config
+import numba.np.arrayobj
+from numba.core import caching
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 LOG = logging.getLogger("phalanx.envs.battle")
 F = TypeVar("F", bound=Callable[..., Any])
 _HERE = Path(__file__).resolve().parent
 
+_INTERPRETED = ("__init__", "maps", "snapshot", "vec")  # no kernel depends on these files
+
+# Numba's insides are not annotated.
+_NUMBA: Any = numba.core.config
+_CGUTILS: Any = numba.core.cgutils
+_ARRAYS: Any = numba.np.arrayobj
+_CacheBase: Any = caching.Cache
+_CacheImplBase: Any = caching.CompileResultCacheImpl
+_LocatorBase: Any = caching._CacheLocator
+
 
 @cache
 def source_hash() -> str:
-    """Hash of the engine's sources, Python and numba versions: what compiled code depends on."""
+    """Hash of the kernels' sources, Python and numba versions: what compiled code depends on."""
     digest = hashlib.sha256(f"{sys.version_info[:3]} {numba.__version__}".encode())
     for path in sorted(_HERE.glob("*.py")):
+        if path.stem in _INTERPRETED:
+            continue
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @cache
-def cache_folder() -> Path:
-    """First writable folder among NUMBA_CACHE_DIR, the package's own and the user's cache."""
+def cache_folder() -> Path | None:
+    """First writable folder among NUMBA_CACHE_DIR, the package's own and the user's cache, if any."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    choices = [Path(config.CACHE_DIR) / "phalanx_battle"] if config.CACHE_DIR else []
+    choices = [Path(_NUMBA.CACHE_DIR) / "phalanx_battle"] if _NUMBA.CACHE_DIR else []
     choices += [_HERE / "__pycache__" / "kernels", user / "phalanx" / "kernels"]
     for folder in choices:
         try:
@@ -52,10 +66,10 @@ def cache_folder() -> Path:
         except OSError:
             continue
         return folder
-    return choices[-1]
+    return None
 
 
-class _Locator(caching._CacheLocator):  # type: ignore[misc]
+class _Locator(_LocatorBase):  # type: ignore[misc]
     """Tells numba where the compiled kernels lie and when they are stale."""
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
@@ -71,7 +85,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
         return str(self._line)
 
 
-class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+class _CacheImpl(_CacheImplBase):  # type: ignore[misc]
     def __init__(self, py_func: Callable[..., Any]) -> None:
         self._lineno = py_func.__code__.co_firstlineno
         self._locator = _Locator(py_func)
@@ -79,14 +93,14 @@ class _CacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
         self._filename_base = self.get_filename_base(f"battle.{py_func.__name__}", abiflags)
 
 
-class _Cache(caching.Cache):  # type: ignore[misc]
+class _Cache(_CacheBase):  # type: ignore[misc]
     _impl_class = _CacheImpl
 
 
 def inner(function: F) -> F:
     """Compile a helper that only other kernels call; it is cached inside its callers."""
-    compiled: F = numba.njit(nogil=True, error_model="numpy")(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast(F, compiled)
 
 
 def inlined(function: F) -> F:
@@ -94,12 +108,11 @@ def inlined(function: F) -> F:
 
     It doubles the speed of small battles, and costs compile time at every place of use.
     """
-    compiled: F = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
+    return cast(F, compiled)
 
 
-@intrinsic  # type: ignore[misc]
-def borrowed(typing_context: Any, array: Any) -> Any:
+def _borrowed(typing_context: Any, array: Any) -> Any:
     """The same array without its reference count; the caller of the kernel keeps it alive.
 
     Numba counts references atomically at every call that takes an array, which costs more than what
@@ -107,34 +120,43 @@ def borrowed(typing_context: Any, array: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        view = make_array(signature.args[0])(context, builder, args[0])
-        view.meminfo = cgutils.get_null_value(view.meminfo.type)
-        view.parent = cgutils.get_null_value(view.parent.type)
+        view = _ARRAYS.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = _CGUTILS.get_null_value(view.meminfo.type)
+        view.parent = _CGUTILS.get_null_value(view.parent.type)
         return view._getvalue()
 
     return array(array), generate
 
 
+borrowed: Any = intrinsic(_borrowed)
+
+
 def kernel(function: F) -> F:
     """Compile an entry point called from Python, with an on-disk cache and a word about waiting."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _Cache(function)
-    dispatcher._can_compile = True
-    known: set[int] = set()
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    ready = False
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        if known:
+        nonlocal ready
+        if ready:
             return dispatcher(*args)
+        if cache_folder() is not None:
+            disk: Any = _Cache(function)
+            dispatcher._cache = disk
+            if not disk._cache_file._load_index():
+                _announce()
         start = time.perf_counter()
-        LOG.debug("loading kernel %s", function.__name__)
         result = dispatcher(*args)
-        if sum(dispatcher.stats.cache_misses.values()):
-            LOG.info(
-                "compiled %s in %.0f s (once; kept in %s)",
-                function.__name__, time.perf_counter() - start, cache_folder(),
-            )  # fmt: skip
-        known.add(1)
+        seconds = time.perf_counter() - start
+        if sum(dispatcher.stats.cache_misses.values()) or cache_folder() is None:
+            LOG.info("battle engine: compiled %s in %.1f s", function.__name__, seconds)
+        ready = True
         return result
 
-    return call  # type: ignore[return-value]
+    return cast(F, call)
+
+
+@cache
+def _announce() -> None:
+    LOG.info("battle engine: compiling, once on this machine, for about a minute ...")

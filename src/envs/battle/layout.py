@@ -27,7 +27,7 @@ WINDUP = 2  # 1 while a shot is being started
 SWING_TARGET = 3
 SHIELD_WAIT = 4  # loops until the shield comes back
 ATTACKER, ALERT = 5, 6  # who hit last, and for how many loops that is remembered
-BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER, leaving it on the right (1) or left (-1)
+BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER on its left (1) or right (-1)
 N_WHOLE = 10
 
 # Orders.
@@ -40,6 +40,7 @@ N_BATTLE = 5
 # Columns of the queue of hits under way.
 DUE, SOURCE, VICTIM = 0, 1, 2
 
+Array = NDArray[Any]
 Real = NDArray[np.float64]
 Whole = NDArray[np.int32]
 

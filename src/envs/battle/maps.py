@@ -53,12 +53,12 @@ class BattleMap:
     @property
     def ally_shields(self) -> bool:
         """Whether allies are Protoss, so that shields are observed."""
-        return unit_data("liberty")[self.agents[0]]["race"] == "P"
+        return bool(unit_data("liberty")[self.agents[0]]["race"] == "P")
 
     @property
     def enemy_shields(self) -> bool:
         """Whether enemies are Protoss."""
-        return unit_data("liberty")[self.enemies[0]]["race"] == "P"
+        return bool(unit_data("liberty")[self.enemies[0]]["race"] == "P")
 
     @property
     def playable(self) -> bool:

@@ -43,7 +43,9 @@ AHEAD = 0.1  # cosine: how far ahead someone must be to be in the way
 
 
 @inlined
-def move(n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slots, rules: Rules) -> None:
+def move(
+    n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slots, rules: Rules
+) -> None:
     """Move all living units by one loop, as their intents say."""
     movers = False
     for a in range(n):
@@ -56,7 +58,7 @@ def move(n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slo
     if not movers:
         return
     soft, hard = pair_up(n, work, pairs, units, stats)
-    for sweep in range(PASSES):
+    for _ in range(PASSES):
         for p in range(soft):
             separate(pairs[0, p, 0], pairs[0, p, 1], work, stats)
         for p in range(hard):
@@ -156,7 +158,7 @@ def pair_up(n: int, work: Work, pairs: Pairs, units: Real, stats: Slots) -> tupl
             if firm_i == firm_j and firm_i != ANCHOR and friends:
                 pairs[0, soft, 0], pairs[0, soft, 1] = i, j
                 soft += 1
-            elif firm_i != firm_j and friends or firm_i == MOVER or firm_j == MOVER:
+            elif (firm_i != firm_j and friends) or firm_i == MOVER or firm_j == MOVER:
                 pairs[1, hard, 0], pairs[1, hard, 1] = i, j
                 hard += 1
     return soft, hard
@@ -249,7 +251,11 @@ def look_around(i: int, work: Work, units: Real, flags: Whole, stats: Slots) -> 
     pace = work[i].pace
     b = work[i].obstacle
     if b >= 0 and hx * mx + hy * my < BLOCKED_SHARE * pace:
-        if flags[ORDER, i] == MARCH and flags[ORDER, b] == STAND and stats[b].enemy == stats[i].enemy:
+        if (
+            flags[ORDER, i] == MARCH
+            and flags[ORDER, b] == STAND
+            and stats[b].enemy == stats[i].enemy
+        ):
             flags[ORDER, i] = STAND  # friends already there fill the point
             flags[SIDE, i] = 0
             return

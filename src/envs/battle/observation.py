@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .jit import inlined, inner
-from .layout import COOLDOWN, ENERGY, HEALTH, SHIELD, Real, X, Y
+from .layout import COOLDOWN, ENERGY, HEALTH, SHIELD, Array, Real, X, Y
 from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Features, Rules
 from .terrain import HEIGHT, PATHABLE, Terrain, inside
 from .units import Slots
@@ -27,7 +26,7 @@ _HALF = MAP_SIZE / 2
 
 @inner
 def write_mask(
-    i: int, avail: NDArray, units: Real, stats: Slots, rules: Rules, terrain: Terrain
+    i: int, avail: Array, units: Real, stats: Slots, rules: Rules, terrain: Terrain
 ) -> None:
     """Fill agent i's row (A,) of available actions."""
     avail[:] = 0
@@ -62,7 +61,7 @@ def can_walk(x: float, y: float, terrain: Terrain) -> bool:
 
 @inner
 def write_obs(
-    i: int, row: NDArray, avail: NDArray, last_action: NDArray, seen: NDArray, clock: float,
+    i: int, row: Array, avail: Array, last_action: Array, seen: Array, clock: float,
     units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Fill agent i's observation (O,) and whom of its team it sees (N,)."""
@@ -120,7 +119,7 @@ def write_obs(
 
 @inlined
 def write_kind(
-    j: int, row: NDArray, at: int, health: bool, shields: bool,
+    j: int, row: Array, at: int, health: bool, shields: bool,
     units: Real, stats: Slots, shape: Features,
 ) -> None:  # fmt: skip
     """Health and shield shares, where they are seen, and the type of unit j."""
@@ -135,9 +134,7 @@ def write_kind(
 
 
 @inner
-def sense_ground(
-    row: NDArray, at: int, x: float, y: float, terrain: Terrain, shape: Features
-) -> int:
+def sense_ground(row: Array, at: int, x: float, y: float, terrain: Terrain, shape: Features) -> int:
     """Pathing and height of cells around; off the map both are 1. Returns the next free slot."""
     cell_x, cell_y = int(x), int(y)
     if shape.pathing_grid:
@@ -155,7 +152,7 @@ def sense_ground(
 
 @inner
 def write_state(
-    row: NDArray, obs: NDArray, last_action: NDArray, clock: float,
+    row: Array, obs: Array, last_action: Array, clock: float,
     units: Real, stats: Slots, rules: Rules, shape: Features,
 ) -> None:  # fmt: skip
     """Fill the global state (S,). Dead units' rows are zero."""
@@ -197,11 +194,14 @@ def write_state(
 
 @inlined
 def look(
-    obs: NDArray, state: NDArray, avail: NDArray, alive: NDArray, visibility: NDArray,
-    last_action: NDArray, clock: float,
+    obs: Array, state: Array, avail: Array, alive: Array, visibility: Array,
+    last_action: Array, clock: float,
     units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
-    """Fill everything one battle shows: obs (N, O), state (S,), avail (N, A), alive (N,), who sees whom (N, N)."""
+    """Fill all that one battle shows.
+
+    obs (N, O), state (S,), avail (N, A), alive (N,), visibility (N, N): who sees whom.
+    """
     for i in range(rules.n_allies):
         alive[i] = units[HEALTH, i] > 0.0
         write_mask(i, avail[i], units, stats, rules, terrain)

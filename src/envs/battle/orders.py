@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from numpy.typing import NDArray
+import numpy as np
 
 from .combat import can_hit, fire, within
 from .jit import inlined, inner
@@ -26,6 +26,7 @@ from .layout import (
     SWING,
     TARGET,
     WINDUP,
+    Array,
     Real,
     Whole,
     Work,
@@ -72,7 +73,7 @@ def obey(i: int, action: int, units: Real, flags: Whole, stats: Slots, rules: Ru
 
 @inner
 def heuristic_action(
-    i: int, avail: NDArray, chosen: NDArray, units: Real, flags: Whole, stats: Slots, rules: Rules
+    i: int, avail: Array, chosen: Array, units: Real, flags: Whole, stats: Slots, rules: Rules
 ) -> int:
     """SMAC's built-in heuristic: stay on one target, the nearest at any distance.
 
@@ -109,13 +110,13 @@ def heuristic_action(
         if abs(dx) > abs(dy):
             return 4 if dx > 0 else 5
         return 2 if dy > 0 else 3
-    return action
+    return int(action)
 
 
 @inlined
 def act(
-    i: int, loop: int, key: int,
-    work: Work, units: Real, flags: Whole, battle: NDArray, queue: Whole,
+    i: int, loop: int, key: np.uint64,
+    work: Work, units: Real, flags: Whole, battle: Array, queue: Whole,
     stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Carry out unit i's order as far as it is not walking, and note where it wants to walk."""
@@ -147,7 +148,7 @@ def act(
             i, j, stats[i].heal_reach, units, stats
         ):
             head_for(i, units[X, j], units[Y, j], work)
-    elif order == MOVE or order == MARCH:
+    elif order in (MOVE, MARCH):
         work[i].intent = IDLE
         if units[SWING, i] > 0.0 or units[BACKSWING, i] > 0.0:
             work[i].intent = ANCHOR

@@ -10,7 +10,7 @@ import numpy as np
 
 from .jit import inlined, inner
 
-ORDER, DELAY = 1, 2  # purposes
+ORDER, DELAY, START_X, START_Y = 1, 2, 3, 4  # purposes
 
 _A = np.uint64(0xBF58476D1CE4E5B9)
 _B = np.uint64(0x94D049BB133111EB)
@@ -24,7 +24,7 @@ def mix(value: np.uint64) -> np.uint64:
     """Scramble 64 bits so that neighbouring inputs give unrelated outputs."""
     value = (value ^ (value >> _S30)) * _A
     value = (value ^ (value >> _S27)) * _B
-    return value ^ (value >> _S31)
+    return np.uint64(value ^ (value >> _S31))
 
 
 @inner
@@ -44,4 +44,4 @@ def bits(key: np.uint64, loop: int, unit: int, purpose: int) -> np.uint64:
 @inlined
 def uniform(key: np.uint64, loop: int, unit: int, purpose: int) -> float:
     """Uniform in [0, 1) for one unit, game loop and purpose."""
-    return np.float64(bits(key, loop, unit, purpose) >> _S11) * _UNIT
+    return float(bits(key, loop, unit, purpose) >> _S11) * _UNIT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def _check(key: str, value: Any, default: Any) -> None:
     is_bool = isinstance(value, (bool, np.bool_))
     if not isinstance(value, kinds) or (is_bool and kind != "bool"):
         raise EnvError(f"battle option {key!r} must be {words}, got {value!r}.")
-    if key in ("step_mul", "move_amount", "reward_scale_rate") and not value > 0:
+    if key in ("step_mul", "move_amount", "reward_scale_rate") and float(value or 0) <= 0:
         raise EnvError(f"battle option {key!r} must be above 0, got {value!r}.")
 
 
@@ -108,6 +108,7 @@ class Rules(NamedTuple):
     move_amount: float
     medics: bool
     random_delay: bool
+    start_jitter: float  # greatest shift of a start position along each axis
     scripted: bool
     heuristic_ai: bool
     heuristic_rest: bool
@@ -151,17 +152,27 @@ class Features(NamedTuple):
     type_bits: int
 
 
-def as_record(numbers: Rules | Features) -> np.void:
-    """The same fields as one record, which kernels pass around as a single pointer."""
+Numbers = TypeVar("Numbers", Rules, Features)
+
+
+def as_record(numbers: Numbers) -> Numbers:
+    """The same fields as one numpy record, which kernels pass around as a single pointer.
+
+    Typed as what it stands for: kernels read its fields like attributes.
+    """
     kinds = {int: np.int64, float: np.float64, bool: np.bool_}
     fields = [(n, kinds[type(v)]) for n, v in zip(numbers._fields, numbers, strict=True)]
     dtype = np.dtype(fields, align=True)
-    record: np.void = np.array([tuple(numbers)], dtype)[0]
-    return record
+    return cast(Numbers, np.array([tuple(numbers)], dtype)[0])
 
 
 def build_rules(
-    battle_map: BattleMap, options: Options, slots: Slots, random_delay: bool, scripted: bool
+    battle_map: BattleMap,
+    options: Options,
+    slots: Slots,
+    random_delay: bool = True,
+    scripted: bool = False,
+    start_jitter: float = 0.0,
 ) -> Rules:
     """Numbers for the kernels that run a battle."""
     bounds = walking_bounds(battle_map.terrain)
@@ -177,6 +188,7 @@ def build_rules(
         move_amount=float(options.move_amount),
         medics=battle_map.medics,
         random_delay=bool(random_delay),
+        start_jitter=float(start_jitter),
         scripted=bool(scripted),
         heuristic_ai=bool(options.heuristic_ai),
         heuristic_rest=bool(options.heuristic_rest),

@@ -43,7 +43,7 @@ def observe(
     battle_map = find_map(map_name)
     options = read_options(smac_options)
     stats = slots_of(battle_map, "liberty")
-    rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
+    rules = build_rules(battle_map, options, stats)
     shape = build_features(battle_map, options)
     n, e = rules.n_allies, rules.n_enemies
     allies = np.asarray(ally, dtype=np.float64)
@@ -92,7 +92,7 @@ def battle_reward(
     battle_map = find_map(map_name)
     options = read_options(smac_options)
     stats = slots_of(battle_map, "liberty")
-    rules = build_rules(battle_map, options, stats, random_delay=False, scripted=False)
+    rules = build_rules(battle_map, options, stats)
     n, e = rules.n_allies, rules.n_enemies
     units = np.zeros((2, N_REAL, n + e))
     for row, (ally, enemy) in enumerate((before, after)):

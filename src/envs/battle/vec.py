@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ class VecBattle:
         threads: over how many threads battles are divided; results do not depend on it.
         first_index: index of the first battle, so that several objects can share one seed.
         random_delay: the -1 to +2 loops that the game adds to each cooldown.
+        start_jitter: shift each unit's start position by up to this much along each axis, anew in
+            every episode (map units).
         scripted_allies: the enemies' rules run the allies as well and actions are ignored; for
             mirror battles.
         smac_options: SMAC's constructor options, see :class:`Options`.
@@ -82,6 +85,7 @@ class VecBattle:
         threads: int = 1,
         first_index: int = 0,
         random_delay: bool = True,
+        start_jitter: float = 0.0,
         scripted_allies: bool = False,
         **smac_options: Any,
     ) -> None:
@@ -93,7 +97,11 @@ class VecBattle:
         self.autoreset, self.strict = bool(autoreset), bool(strict)
         options = read_options(smac_options)
         self._stats = slots_of(self.map, profile)
-        self._rules = build_rules(self.map, options, self._stats, random_delay, scripted_allies)
+        if not 0 <= start_jitter <= 1:
+            raise EnvError(f"start_jitter must lie between 0 and 1 map unit, got {start_jitter!r}.")
+        self._rules = build_rules(
+            self.map, options, self._stats, random_delay, scripted_allies, start_jitter
+        )
         self._features = build_features(self.map, options)
         self._start = np.array([*self.map.ally_start, *self.map.enemy_start]).T.copy()
         self._tables = (
@@ -143,8 +151,9 @@ class VecBattle:
             EnvError: a mask of another shape or type.
         """
         engine.reset_battles(
-            self._mask(mask), self._start, self._battle_state, self._out, *self._tables
-        )
+            self._mask(mask), self.seed, self.first_index, self._start,
+            self._battle_state, self._out, *self._tables,
+        )  # fmt: skip
 
     def step(self, actions: ArrayLike) -> None:
         """Let every agent act for one env step (``step_mul`` game loops, 8 in SMAC).
@@ -165,12 +174,12 @@ class VecBattle:
             self._step(0, self.num_envs, orders, 0)
             return
         cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
-        pieces = zip(cuts[:-1], cuts[1:], strict=True)
-        for done in [
-            self._pool.submit(self._step, *piece, orders, thread)
-            for thread, piece in enumerate(pieces)
-        ]:
-            done.result()
+        pieces = [
+            self._pool.submit(self._step, first, last, orders, thread)
+            for thread, (first, last) in enumerate(pairwise(cuts))
+        ]
+        for piece in pieces:
+            piece.result()
 
     def place(self, battle: int, ally: ArrayLike, enemy: ArrayLike) -> None:
         """Put one battle's units where you want them, with their first orders; for experiments.
@@ -249,9 +258,10 @@ class VecBattle:
             self._pool.shutdown()
 
     def _step(self, first: int, last: int, actions: NDArray[np.int64], thread: int) -> None:
+        work, pairs = self._work[thread]
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            *self._work[thread], self._battle_state, self._out, *self._tables,
+            work, pairs, self._battle_state, self._out, *self._tables,
         )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
