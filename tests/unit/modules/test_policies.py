@@ -1,0 +1,87 @@
+"""A sequence at once is the same as step by step, for every agent and policy there is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from phalanx.modules.agents.base import Agent
+from phalanx.registry import AGENTS, POLICIES
+
+from .toys import CPU, SPEC, assemble, random_batch
+
+
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_sequence_equals_single_steps(name: str) -> None:
+    agent: Agent = assemble(agent=name).build("agent")
+    batch = random_batch((6, 6, 6))
+    last_actions = batch.last_actions
+    whole = agent(batch.obs, last_actions)
+    carry = agent.init_carry(3, CPU)
+    for t in range(7):
+        step = agent(batch.obs[:, t : t + 1], last_actions[:, t : t + 1], carry)
+        carry = step.carry
+        torch.testing.assert_close(step.values[:, 0], whole.values[:, t], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(step.hidden[:, 0], whole.hidden[:, t], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(carry, whole.carry, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(agent.head(whole.hidden), whole.values, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", AGENTS.names())
+def test_packed_equals_padded(name: str) -> None:
+    agent: Agent = assemble(agent=name).build("agent")
+    batch = random_batch()
+    lengths = batch.lengths + 1
+    packed = agent(batch.obs, batch.last_actions, lengths=lengths)
+    padded = agent(batch.obs, batch.last_actions)
+    exists = torch.arange(batch.max_t + 1) < lengths[:, None]
+    for ours, theirs in ((packed.values, padded.values), (packed.hidden, padded.hidden)):
+        torch.testing.assert_close(ours[exists], theirs[exists], atol=1e-6, rtol=1e-5)
+        assert not ours[~exists].any()
+    ends = padded.hidden[torch.arange(batch.batch_size), batch.lengths]
+    torch.testing.assert_close(packed.carry, ends, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", POLICIES.names())
+def test_acting_step_by_step_follows_the_unrolled_values(name: str) -> None:
+    policy = assemble(policy=name).build("policy")
+    batch = random_batch((5, 5))
+    carry = policy.init_carry(2, CPU)
+    assert not any(bool(tensor.any()) for tensor in carry.values())
+    unrolled = policy.unroll(batch)
+    generator = torch.Generator()
+    for t in range(5):
+        avail = batch.avail_actions[:, t]
+        actions, carry = policy.act(batch.obs[:, t], avail, carry, 0, True, generator)
+        best = unrolled.values[:, t].masked_fill(~avail, -torch.inf).argmax(-1)
+        assert torch.equal(actions, best)
+        carry["last_actions"] = batch.actions[:, t] + 1  # go on with what the episode really did
+
+
+def test_zeros_restart_a_row() -> None:
+    policy = assemble().build("policy")
+    batch, generator = random_batch((5, 5)), torch.Generator()
+    carry = policy.init_carry(2, CPU)
+    args = (batch.avail_actions[:, 0], carry, 0, True, generator)
+    fresh, _ = policy.act(batch.obs[:, 0], *args)
+    _, carry = policy.act(batch.obs[:, 1], *args)
+    for tensor in carry.values():
+        tensor[0] = 0
+    again, _ = policy.act(batch.obs[:, 0], args[0], carry, 0, True, generator)
+    assert torch.equal(again[0], fresh[0])
+
+
+@pytest.mark.parametrize(("last_action", "agent_id"), [(False, False), (True, False), (False, True)])
+def test_inputs_are_one_hot_columns(last_action: bool, agent_id: bool) -> None:
+    config = {"obs_last_action": last_action, "obs_agent_id": agent_id}
+    agent = assemble({"agent": config}).build("agent")
+    batch = random_batch((4, 4))
+    B, T, N = batch.last_actions.shape
+    inputs = [batch.obs]
+    if last_action:
+        marked = torch.nn.functional.one_hot(batch.last_actions, SPEC.n_actions + 1)
+        inputs.append(marked[..., 1:].float())
+    if agent_id:
+        inputs.append(torch.eye(N).expand(B, T, N, N))
+    expected = torch.relu(agent.fc1(torch.cat(inputs, dim=-1)))
+    torch.testing.assert_close(agent._embed(batch.obs, batch.last_actions), expected)
