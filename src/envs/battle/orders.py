@@ -36,6 +36,8 @@ from .layout import (
 from .rules import ACTIONS_NO_ATTACK, Rules
 from .units import Slots
 
+FOLLOW_MARGIN = 1.0  # a healer stays this far inside its range, to keep up with its patient
+
 ANCHOR, IDLE, MOVER = 0, 1, 2  # how a unit stands: firm, giving way to friends, walking
 
 
@@ -145,7 +147,7 @@ def act(
         if units[HEALTH, j] <= 0.0:
             flags[ORDER, i], flags[TARGET, i] = STAND, -1
         elif units[HEALTH, j] < stats[j].health and not within(
-            i, j, stats[i].heal_reach, units, stats
+            i, j, stats[i].heal_reach - FOLLOW_MARGIN, units, stats
         ):
             head_for(i, units[X, j], units[Y, j], work)
     elif order in (MOVE, MARCH):

@@ -24,7 +24,8 @@ def mix(value: np.uint64) -> np.uint64:
     """Scramble 64 bits so that neighbouring inputs give unrelated outputs."""
     value = (value ^ (value >> _S30)) * _A
     value = (value ^ (value >> _S27)) * _B
-    return np.uint64(value ^ (value >> _S31))
+    mixed: np.uint64 = value ^ (value >> _S31)
+    return mixed
 
 
 @inner
