@@ -1,0 +1,202 @@
+"""Fights short enough to work out by hand, to the loop (Liberty data, random delay off).
+
+A shot's cooldown counts from its start and fractions of a loop carry over; what happens at time t
+shows after loop ceil(t).
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from .arena import EAST, arena, enemies_dead, loops_until, toughen
+
+ATTACK_FIRST = 6
+
+
+def test_marine_against_marine() -> None:
+    battle = arena("Marine", "Marine", [(10, 16)], [(15, 16)])
+    loops = loops_until(
+        battle, [ATTACK_FIRST], lambda ally, enemy: (ally[0, 2] == 0) or (enemy[0, 2] == 0)
+    )
+    assert loops == math.ceil(7 * 0.8608 * 16 + 0.8) == 98
+
+
+def test_three_marines_fire_three_volleys() -> None:
+    at = [(10.0, 15.0), (10.0, 16.0), (10.0, 17.0)]
+    battle = arena(("Marine",) * 3, "Marine", at, [(15, 16)])
+    assert loops_until(battle, [6] * 3, enemies_dead) == math.ceil(2 * 13.7728 + 0.8) == 29
+
+
+def test_two_marines_against_a_zealot() -> None:
+    battle = arena(("Marine",) * 2, "Zealot", [(10, 16), (10, 15)], [(11, 16)])
+    toughen(battle)
+    assert loops_until(battle, [6, 6], enemies_dead) == math.ceil(14 * 13.7728 + 0.8) == 194
+
+
+def test_zealot_kills_a_marine_with_its_third_second_blade() -> None:
+    battle = arena("Zealot", "Marine", [(10, 16)], [(10.9, 16)])
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(2 * 19.2 + 0.28 * 16) == 43
+
+
+def test_zealot_against_zealot() -> None:
+    battle = arena("Zealot", "Zealot", [(10, 16)], [(11, 16)])
+    toughen(battle)
+    assert loops_until(battle, [6], enemies_dead) == 10 * 19.2  # hit 21 opens the 11th attack
+
+
+def test_stalker_against_zealot_next_to_it() -> None:
+    battle = arena("Stalker", "Zealot", [(10, 16)], [(11.2, 16)])
+    toughen(battle)
+    last_shot = 16 * 1.44 * 16 + 0.167 * 16
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot) + 1  # one loop of flight
+
+
+def test_hydralisk_needs_fourteen_shots_for_a_zealot() -> None:
+    battle = arena("Hydralisk", "Zealot", [(10, 16)], [(11.2, 16)])
+    toughen(battle)
+    last_shot = 13 * 0.83 * 16 + 0.208 * 16
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot) + 1
+
+
+def test_zergling_against_zealot() -> None:
+    battle = arena("Zergling", "Zealot", [(10, 16)], [(10.9, 16)])
+    toughen(battle)
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(34 * 0.696 * 16 + 0.167 * 16)
+
+
+@pytest.mark.parametrize(
+    ("attacker", "target", "shots"),
+    [
+        ("Marine", "Marauder", 25),
+        ("Marine", "Medivac", 30),
+        ("Marauder", "Marine", 5),
+        ("Marauder", "Marauder", 7),
+        ("Stalker", "Stalker", 12),
+        ("Stalker", "Colossus", 27),
+        ("Zergling", "Colossus", 80),
+    ],
+)
+def test_shots_to_kill(attacker: str, target: str, shots: int) -> None:
+    """Damage, bonus, shields and armor; nothing regenerates while under fire but zerg."""
+    battle = arena(attacker, target, [(10, 16)], [(11.6, 16)])
+    toughen(battle)
+    periods = {"Marine": 13.7728, "Marauder": 24, "Stalker": 23.04, "Zergling": 11.136}
+    loops = loops_until(battle, [6], enemies_dead)
+    assert math.ceil((loops - 8) / periods[attacker]) + 1 == shots
+
+
+def test_lotv_stalker_needs_thirteen_shots_for_a_zealot() -> None:
+    battle = arena("Stalker", "Zealot", [(10, 16)], [(11.2, 16)], profile="lotv")
+    toughen(battle)
+    last_shot = 12 * 1.87 * 16 + 0.167 * 16
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot) + 1
+
+
+def test_missiles_take_time_and_may_be_wasted() -> None:
+    battle = arena(("Stalker",) * 2, "Marine", [(10, 15), (10, 17)], [(15, 16)])
+    ally, enemy = battle.units(0)
+    enemy[0, 2] = 10  # one missile is enough
+    battle.place(0, ally, enemy)
+    loops = loops_until(battle, [6, 6], enemies_dead)
+    rim = math.hypot(5, 1) - 0.625 - 0.375
+    assert loops == 3 + math.ceil(rim / (18.75 / 16))
+    battle.step([[1, 1]])
+    cooldowns = battle.units(0)[0][:, 5]
+    assert (cooldowns > 10).all()  # both fired; the second missile hits nobody
+
+
+def test_colossus_sweeps_a_line_across_the_line_of_fire() -> None:
+    line = [(15.0, 16.0), (15.0, 16.8), (15.0, 15.2), (15.0, 17.6), (15.0, 18.5), (16.0, 16.0)]
+    battle = arena("Colossus", ("Zergling",) * 6, [(10, 16)], line)
+    toughen(battle)
+    ally, enemy = battle.units(0)
+    enemy[:, 2] = 100
+    battle.place(0, ally, enemy)
+    loops_until(battle, [6], lambda ally, enemy: enemy[0, 2] < 62, most=20)
+    for _ in range(6):
+        battle.step([[6]])
+    losses = 100 - battle.units(0)[1][:, 2]
+    # 20 twice up to 1.25 + 0.15 + 0.375 along the line; nothing beyond, behind, or to friends.
+    assert losses.round() == pytest.approx([40, 40, 40, 40, 0, 0], abs=1)
+
+
+def test_colossus_ignores_the_bodies_of_small_units() -> None:
+    battle = arena("Colossus", "Zealot", [(10, 16)], [(12, 16)])
+    toughen(battle)
+    for _ in range(40):
+        battle.step([[EAST]])
+    assert battle.units(0)[0][0, 0] == pytest.approx(10 + 40 * 0.140625)
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_env_step"),
+    [
+        ("Marine", 1.125),
+        ("Marauder", 1.125),
+        ("Stalker", 2.9531 / 2),
+        ("Zealot", 1.125),
+        ("Colossus", 1.125),
+        ("Zergling", 2.9531 / 2),
+        ("Baneling", 1.25),
+    ],
+)
+def test_walking_speed(unit: str, per_env_step: float) -> None:
+    battle = arena(unit, "Marine", [(5, 16)], [(30, 30)])
+    for _ in range(8):
+        battle.step([[EAST]])
+    assert battle.units(0)[0][0, 0] - 5 == pytest.approx(per_env_step)
+
+
+def test_medivac_gathers_speed_over_nineteen_loops() -> None:
+    battle = arena(("Marine", "Medivac"), "Marine", [(5, 20), (5, 16)], [(30, 30)])
+    speeds, x = [], 5.0
+    for _ in range(30):
+        battle.step([[1, EAST]])
+        speeds.append(battle.units(0)[0][1, 0] - x)
+        x += speeds[-1]
+    assert speeds[0] == pytest.approx(2.3125 / 256)
+    assert speeds[17] < 2.75 / 16 * 0.999
+    assert speeds[19] == pytest.approx(2.75 / 16)
+
+
+def test_medivac_outheals_one_marine_and_pays_for_it() -> None:
+    battle = arena(
+        ("Marine", "Medivac"), "Marine", [(10, 16), (9, 16)], [(15, 16)], reward_only_positive=False
+    )
+    heal_first_agent = 6
+    for _ in range(300):
+        battle.step([[1, heal_first_agent]])
+        ally, _ = battle.units(0)
+        assert ally[0, 2] > 45 - 2 * 6
+    healed = 300 / 13.7728 * 6
+    spent = 50 + 300 * 0.5625 / 16 - ally[1, 4]
+    assert spent == pytest.approx(0.33 * healed, rel=0.1)
+
+
+def test_full_healing_drains_fifty_energy_in_about_332_loops() -> None:
+    battle = arena(("Marine", "Medivac"), "Marine", [(10, 16), (9, 16)], [(30, 30)])
+    ally, enemy = battle.units(0)
+    ally[0, 2] = 1e-3
+    battle.place(0, ally, enemy)
+    drained = 0
+    for loop in range(400):
+        battle.step([[1, 6]])
+        battle._battle_state.units[0, 2, 0] = 1.0  # never full
+        if battle.units(0)[0][1, 4] < 0.2 and not drained:
+            drained = loop
+    assert drained == pytest.approx(50 / (0.5625 * 0.33 - 0.5625 / 16), abs=3)
+
+
+def test_shields_return_after_160_loops_at_an_eighth_per_loop() -> None:
+    battle = arena("Zealot", ("Marine", "Marine"), [(10, 16)], [(15, 16), (30, 30)])
+    loops_until(battle, [1], lambda ally, enemy: ally[0, 3] < 50, most=5)
+    shield = battle.units(0)[0][0, 3]
+    battle._battle_state.units[0, 2, 1] = 0.0  # the marine is gone
+    for _ in range(160):
+        battle.step([[1]])
+    assert battle.units(0)[0][0, 3] == shield
+    for _ in range(8):
+        battle.step([[1]])
+    assert battle.units(0)[0][0, 3] == min(shield + 1.0, 50)

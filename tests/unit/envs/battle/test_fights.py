@@ -1,0 +1,238 @@
+"""How battles go: who wins by what, and that bodies are bodies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from phalanx.envs.battle import VecBattle, map_names
+
+from .arena import EAST, arena, kiting, random_actions, run_out, shooting, waiting
+
+
+def rotate_into_place(battle: VecBattle, rng: np.random.Generator, swap: bool) -> None:
+    """Allies at slightly random starts; the enemies are their image under a half turn."""
+    kinds, foes = battle.map.agents, battle.map.enemies
+    for b in range(battle.num_envs):
+        ally, enemy = battle.units(b)
+        ally[:, :2] += rng.uniform(-0.15, 0.15, (len(ally), 2))
+        for kind in set(kinds):
+            own = [i for i, k in enumerate(kinds) if k == kind]
+            theirs = [j for j, k in enumerate(foes) if k == kind]
+            enemy[theirs[::-1] if swap else theirs, :2] = 32 - ally[own, :2]
+        battle.place(b, ally, enemy)
+
+
+@pytest.mark.parametrize(
+    ("name", "swap"), [("3m", False), ("8m", False), ("MMM", False), ("3s5z", False), ("8m", True)]
+)
+def test_equal_sides_win_equally_often(name: str, swap: bool) -> None:
+    n_battles = 400
+    battle = VecBattle(name, n_battles, autoreset=False, scripted_allies=True)
+    rotate_into_place(battle, np.random.default_rng(0), swap)
+    run_out(battle, waiting)
+    wins = battle.info["battle_won"].sum()
+    n_agents, n_enemies = battle.spec.n_agents, len(battle.map.enemies)
+    empty = (battle.info["dead_allies"] == n_agents) & (battle.info["dead_enemies"] == n_enemies)
+    losses = n_battles - wins - empty.sum() - (battle.truncated & ~empty).sum()
+    decided = wins + losses
+    assert decided > 0.9 * n_battles
+    assert abs(wins / decided - 0.5) < 4 * 0.5 / np.sqrt(decided)
+
+
+@pytest.mark.parametrize("name", map_names())
+def test_waiting_loses_everything(name: str) -> None:
+    battle = run_out(VecBattle(name, 4, autoreset=False), waiting)
+    assert not battle.info["battle_won"].any()
+    assert battle.info["dead_allies"].tolist() == [battle.spec.n_agents] * 4 or battle.map.medics
+
+
+@pytest.mark.parametrize("name", ["3m", "8m", "MMM2", "2s3z", "3s_vs_3z", "1c3s5z"])
+def test_random_play_does_not_win(name: str) -> None:
+    rng = np.random.default_rng(0)
+    battle = run_out(VecBattle(name, 64, autoreset=False), lambda b: random_actions(b, rng))
+    assert battle.info["battle_won"].mean() <= 0.02
+    assert battle.info["episode_return"].mean() > 0.5
+
+
+def test_focus_fire_beats_shooting_at_the_nearest() -> None:
+    returns = []
+    for focus in (False, True):
+        battle = VecBattle("8m", 48, autoreset=False, start_jitter=0.2)
+        run_out(battle, lambda b, focus=focus: shooting(b, focus))
+        returns.append(battle.info["battle_won"].mean())
+    assert returns[1] > returns[0] + 0.1
+
+
+def test_kiting_beats_three_zealots_and_standing_does_not() -> None:
+    kited = run_out(VecBattle("3s_vs_3z", 16, autoreset=False), kiting)
+    assert kited.info["battle_won"].mean() > 0.8
+    stood = run_out(VecBattle("3s_vs_3z", 16, autoreset=False), lambda b: shooting(b, True))
+    assert stood.info["battle_won"].mean() == 0
+
+
+def test_first_contact_on_3m_comes_after_seven_steps() -> None:
+    battle = VecBattle("3m", 1, autoreset=False)
+    step = 0
+    while battle.units(0)[0][:, 2].sum() == 135:
+        battle.step(waiting(battle))
+        step += 1
+    # The front enemy starts 13.25 from the nearest ally and shoots at 5.75: 6.7 steps of walking.
+    assert step == 7
+
+
+def test_agents_do_nothing_unasked() -> None:
+    battle = arena("Marine", "Marine", [(10, 16)], [(14, 16)])
+    for _ in range(50):
+        battle.step([[1]])
+    ally, enemy = battle.units(0)
+    assert enemy[0, 2] == 45
+    assert ally[0, 2] < 45
+    assert ally[0, 0] == 10
+
+
+def test_agents_rest_once_their_target_is_dead() -> None:
+    battle = arena("Marine", ("Marine", "Marine"), [(10, 16)], [(13, 16), (14, 17)], step_mul=8)
+    ally, enemy = battle.units(0)
+    ally[0, 2], enemy[0, 2] = 1e6, 6
+    battle.place(0, ally, enemy)
+    for _ in range(4):
+        battle.step([[6]])
+    assert battle.units(0)[1][:, 2].tolist() == [0, 45]
+    assert battle.units(0)[0][0, 0] == 10
+
+
+def test_an_order_at_six_walks_into_range() -> None:
+    battle = arena("Marine", "Marine", [(10, 16)], [(16, 16)])
+    battle._stats["speed"][1] = 0.0
+    battle.step([[6]])
+    assert battle.units(0)[0][0, 0] == pytest.approx(10.140625)
+    for _ in range(4):
+        battle.step([[6]])
+    assert battle.units(0)[0][0, 0] == pytest.approx(10 + 2 * 0.140625)  # 5.75 is near enough
+
+
+def test_a_new_order_cancels_a_shot_and_the_same_does_not() -> None:
+    for second, hurt in ((6, True), (1, False)):
+        battle = arena("Stalker", "Zealot", [(10, 16)], [(13, 16)])
+        battle._stats["speed"][1] = 0.0
+        for action in [6, 6, second, *[second] * 7]:
+            battle.step([[action]])
+        assert bool(battle.units(0)[1][0, 3] < 50) == hurt
+        if not hurt:
+            assert battle.units(0)[0][0, 5] == 0  # at no cost
+
+
+def test_enemies_answer_who_hits_them_from_afar() -> None:
+    battle = arena("Stalker", "Zealot", [(10, 16)], [(15.9, 16)])
+    battle._stats["scan"][1] = 2.0
+    for _ in range(10):
+        battle.step([[1]])
+    assert battle.units(0)[1][0, 0] == 15.9
+    for _ in range(30):
+        battle.step([[6]])
+    assert battle.units(0)[1][0, 0] < 15
+
+
+def test_friends_nearby_are_called() -> None:
+    battle = arena(
+        "Stalker", ("Zealot",) * 3, [(10, 16)], [(15.9, 16), (19, 16), (26, 16)], step_mul=8
+    )
+    battle._stats["scan"][1:] = 2.0
+    toughened, enemy = battle.units(0)
+    toughened[0, 2] = 1e6
+    battle.place(0, toughened, enemy)
+    for _ in range(4):
+        battle.step([[6]])
+    x = battle.units(0)[1][:, 0]
+    assert x[0] < 15
+    assert x[1] < 19
+    assert x[2] == 26
+
+
+def test_a_target_that_leaves_weapon_range_is_exchanged_for_one_in_it() -> None:
+    battle = arena(("Marine", "Marine"), "Zealot", [(10, 16), (10, 17.3)], [(10.9, 16)], step_mul=8)
+    ally, enemy = battle.units(0)
+    ally[:, 2] = 1e3
+    battle.place(0, ally, enemy)
+    battle.step([[1, 1]])
+    first = battle.units(0)[0][:, 2].copy()
+    assert first[0] < 1000
+    ally, enemy = battle.units(0)
+    for _ in range(12):
+        battle.step([[5, 1]])  # the one under attack runs west
+    assert battle.units(0)[0][1, 2] < 1000 or battle.units(0)[1][0, 0] < 8
+
+
+def test_bodies_block_and_enemies_cannot_be_pushed() -> None:
+    rng = np.random.default_rng(3)
+    for name in ("8m", "3s5z", "3s_vs_5z"):
+        battle = VecBattle(name, 4, strict=False)
+        rim, side = battle._stats["separation"], battle._stats["enemy"]
+        foes = side[:, None] != side
+        for _ in range(80):
+            battle.step(random_actions(battle, rng))
+            for b in range(4):
+                ally, enemy = battle.units(b)
+                at = np.concatenate([ally[:, :2], enemy[:, :2]])
+                living = np.concatenate([ally[:, 2], enemy[:, 2]]) > 0
+                apart = np.hypot(*(at[:, None] - at).transpose(2, 0, 1))
+                depth = np.where(living[:, None] & living, rim[:, None] + rim - apart, -1)
+                assert depth[foes].max() < 0.1
+
+
+def test_a_wall_of_bodies_holds_and_a_gap_lets_through() -> None:
+    def reached(wall_y: list[float]) -> float:
+        battle = arena(
+            ("Zealot",), ("Colossus",) + ("Zealot",) * len(wall_y),
+            [(5, 16)], [(30, 30), *((10.0, y) for y in wall_y)],
+        )  # fmt: skip
+        battle._stats["targets"][1:] = 0  # the wall neither shoots
+        battle._stats["speed"][1:] = 0.0  # nor moves
+        for _ in range(120):
+            battle.step([[EAST]])
+        return float(battle.units(0)[0][0, 0])
+
+    closed = [0.4 + 0.7 * k for k in range(45)]
+    assert reached(closed) < 10
+    assert reached([y for y in closed if not 15.2 < y < 17.2]) > 15
+
+
+def test_walkers_slide_around_one_body() -> None:
+    battle = arena("Zealot", "Zealot", [(5, 16)], [(8, 16)])
+    battle._stats["targets"][1] = 0
+    battle._stats["speed"][1] = 0.0
+    for _ in range(60):
+        battle.step([[EAST]])
+    assert battle.units(0)[0][0, 0] > 11
+
+
+def test_idle_friends_give_way() -> None:
+    battle = arena(("Marine", "Marine"), "Marine", [(5, 16), (7, 16)], [(30, 30)])
+    for _ in range(60):
+        battle.step([[EAST, 1]])
+    ally, _ = battle.units(0)
+    assert ally[0, 0] == pytest.approx(5 + 60 * 0.140625, abs=0.5)
+    assert tuple(ally[1, :2]) != (7.0, 16.0)
+
+
+def test_walls_stop_walkers_at_their_rim_and_not_flyers() -> None:
+    battle = VecBattle("MMM", 1, strict=False)
+    for _ in range(10):
+        actions = np.full((1, 10), 2)
+        battle.step(np.where(battle.avail_actions[:, :, 2] == 1, actions, 1))
+    ally, _ = battle.units(0)
+    assert ally[:9, 1].max() <= 24 - 0.375
+    assert battle.alive[0].any()
+
+
+def test_enemy_medivac_heals() -> None:
+    battle = VecBattle("MMM", 1, autoreset=False)
+    ally, enemy = battle.units(0)
+    ally[:, 0] = 1.0
+    ally[1:, 2] = 0
+    enemy[0, 2] = 10
+    battle.place(0, ally, enemy)
+    for _ in range(12):
+        battle.step(waiting(battle))
+    assert battle.units(0)[1][0, 2] == 45

@@ -1,0 +1,238 @@
+"""Batches: determinism, restarts, saving, and what is refused at the door."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from phalanx.envs.battle import BattleMap, VecBattle, map_info, map_names, observe
+from phalanx.errors import EnvError
+
+from .arena import random_actions, run_out, waiting
+
+OUTPUTS = ("obs", "state", "avail_actions", "reward", "terminated", "truncated", "alive")
+
+
+def course(battle: VecBattle, index: int, steps: int) -> list[bytes]:
+    """What battle ``index`` of the seed shows when its agents follow a fixed random stream."""
+    own = index - battle.first_index
+    rng = np.random.default_rng(index)
+    seen = []
+    for _ in range(steps):
+        actions = waiting(battle)
+        weights = rng.random(battle.avail_actions.shape[1:])
+        actions[own] = (weights * battle.avail_actions[own]).argmax(-1)
+        battle.step(actions)
+        seen.append(b"".join(getattr(battle, name)[own].tobytes() for name in OUTPUTS))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["3m", "MMM2", "1c3s5z"])
+def test_battles_do_not_depend_on_the_batch_or_threads(name: str) -> None:
+    alone = course(VecBattle(name, 1, seed=9, first_index=3), 3, 70)
+    for battle in (
+        VecBattle(name, 7, seed=9),
+        VecBattle(name, 64, seed=9),
+        VecBattle(name, 7, seed=9, threads=2),
+    ):
+        assert course(battle, 3, 70) == alone
+        battle.close()
+    assert course(VecBattle(name, 7, seed=10), 3, 70) != alone
+
+
+@pytest.mark.parametrize("name", ["8m", "MMM", "3s5z", "1c3s5z"])
+def test_saved_battles_go_on_bit_for_bit(name: str) -> None:
+    rng = np.random.default_rng(0)
+    first = VecBattle(name, 5, seed=1)
+    for _ in range(45):
+        first.step(random_actions(first, rng))
+    saved = first.state_dict()
+    second = VecBattle(name, 5, seed=99)
+    second.load_state_dict(saved)
+    for name_ in OUTPUTS:
+        np.testing.assert_array_equal(getattr(first, name_), getattr(second, name_))
+    for _ in range(45):
+        actions = random_actions(first, rng)
+        first.step(actions)
+        second.step(actions)
+        for name_ in OUTPUTS:
+            np.testing.assert_array_equal(getattr(first, name_), getattr(second, name_))
+
+
+def test_state_of_finished_battles_is_saved_too() -> None:
+    battle = run_out(VecBattle("3m", 2, autoreset=False), waiting)
+    battle.step(waiting(battle))
+    copy = VecBattle("3m", 2, autoreset=False)
+    copy.load_state_dict(battle.state_dict())
+    for name in (*OUTPUTS, "visibility"):
+        np.testing.assert_array_equal(getattr(battle, name), getattr(copy, name))
+    with pytest.raises(EnvError, match=re.escape("saved state is of 2 battles on '3m', this")):
+        VecBattle("3m", 3).load_state_dict(battle.state_dict())
+
+
+def test_autoreset_restarts_and_keeps_the_last_view() -> None:
+    frozen = VecBattle("3m", 3, autoreset=False, seed=4)
+    going = VecBattle("3m", 3, autoreset=True, seed=4)
+    while not frozen.terminated[0]:
+        frozen.step(waiting(frozen))
+        going.step(waiting(going))
+    assert going.terminated[0]
+    np.testing.assert_array_equal(going.final_obs[0], frozen.obs[0])
+    np.testing.assert_array_equal(going.final_state[0], frozen.state[0])
+    np.testing.assert_array_equal(going.final_avail_actions[0], frozen.avail_actions[0])
+    assert going.info["episode_return"][0] == frozen.info["episode_return"][0]
+    assert going.episode_steps[0] == 0
+    frozen.reset(np.array([True, False, False]))
+    np.testing.assert_array_equal(going.obs[0], frozen.obs[0])
+    going.step(waiting(going))
+    frozen.step(waiting(frozen))
+    np.testing.assert_array_equal(going.obs[0], frozen.obs[0])
+    assert not going.terminated[0]
+
+
+def test_finished_battles_wait_for_their_reset() -> None:
+    battle = VecBattle("3m", 2, autoreset=False)
+    while not battle.terminated[0]:
+        battle.step(waiting(battle))
+    obs, length = battle.obs[0].copy(), battle.info["episode_length"][0]
+    battle.step(np.where(battle.terminated[:, None], 8, waiting(battle)))  # ignored, no complaint
+    np.testing.assert_array_equal(battle.obs[0], obs)
+    assert battle.reward[0] == 0
+    assert battle.terminated[0]
+    assert battle.info["episode_length"][0] == length
+    assert (battle.avail_actions[0] == np.eye(9)[0]).all()
+    battle.reset(np.array([True, False]))
+    assert not battle.terminated[0]
+    assert battle.alive[0].all()
+
+
+def test_later_episodes_differ_only_by_chance() -> None:
+    battle = VecBattle("3m", 1, autoreset=False)
+    start = battle.obs.copy()
+    lengths = set()
+    for _ in range(5):
+        run_out(battle, waiting)
+        lengths.add(float(battle.units(0)[1][:, 2].sum() + battle.info["episode_length"][0]))
+        battle.reset()
+        np.testing.assert_array_equal(battle.obs, start)
+    assert len(lengths) >= 1
+
+
+def test_start_jitter_moves_everybody_a_little() -> None:
+    battle = VecBattle("8m", 2, start_jitter=0.1)
+    still = VecBattle("8m", 2)
+    shift = battle.units(0)[0][:, :2] - still.units(0)[0][:, :2]
+    assert (np.abs(shift) <= 0.1).all()
+    assert (shift != 0).all()
+    assert (battle.units(0)[0][:, :2] != battle.units(1)[0][:, :2]).all()
+
+
+def test_spec() -> None:
+    spec = VecBattle("MMM2", 1).spec
+    assert (spec.n_agents, spec.obs_dim, spec.state_dim, spec.n_actions) == (10, 176, 322, 18)
+    assert spec.episode_limit == 180
+    assert spec.agent_groups == (0, 0, 1, 1, 1, 1, 1, 1, 1, 2)
+    assert spec.has_alive
+    assert spec.has_visibility
+    assert VecBattle("8m", 1).spec.agent_groups is None
+
+
+def test_scripted_allies_and_heuristic_need_no_actions() -> None:
+    for options in ({"scripted_allies": True}, {"heuristic_ai": True}):
+        battle = run_out(VecBattle("3m", 2, autoreset=False, **options), waiting)
+        assert battle.info["episode_return"].min() > 1
+    assert battle.actions_taken.max() >= 6
+
+
+def test_heuristic_rest_walks_until_the_target_is_at_hand() -> None:
+    battle = VecBattle("3m", 1, heuristic_ai=True, heuristic_rest=True)
+    battle.step(waiting(battle))
+    assert battle.actions_taken[0].tolist() == [4, 4, 4]
+
+
+def error(call, *args: object, **kwargs: object) -> str:
+    with pytest.raises(EnvError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+def test_unknown_maps_profiles_and_options() -> None:
+    message = error(VecBattle, "MMM3", 1)
+    assert message.startswith("unknown map 'MMM3'. Did you mean 'MMM")
+    assert "2c_vs_64zg" in message
+    assert error(VecBattle, "corridor", 1) == (
+        "map 'corridor' needs walls and paths (terrain 'diagonal_choke'), which the battle engine "
+        f"does not support yet; playable maps are {', '.join(map_names())}."
+    )
+    assert error(VecBattle, "3m", 1, profile="libery") == (
+        "unknown profile 'libery'; profiles are liberty, lotv. Did you mean 'liberty'?"
+    )
+    assert error(VecBattle, "3m", 1, reward_spares=True).startswith(
+        "unknown battle option 'reward_spares'. Did you mean 'reward_sparse'"
+    )
+    assert error(VecBattle, "3m", 1, step_mul=0) == (
+        "battle option 'step_mul' must be above 0, got 0."
+    )
+    assert error(VecBattle, "3m", 1, obs_last_action=1) == (
+        "battle option 'obs_last_action' must be true or false, got 1."
+    )
+    assert error(VecBattle, "3m", 0) == "num_envs must be a whole number of at least 1, got 0."
+    assert (
+        error(VecBattle, "3m", 1, seed=-1) == "seed must be a whole number of at least 0, got -1."
+    )
+    assert error(map_info, "4m").startswith("unknown map '4m'")
+
+
+def test_actions_are_checked_at_the_door() -> None:
+    battle = VecBattle("3m", 2)
+    assert error(battle.step, np.ones((2, 2), int)) == (
+        "actions must be integers of shape (2, 3) (battles, agents), got int64 of shape (2, 2)."
+    )
+    assert error(battle.step, np.ones((2, 3))) == (
+        "actions must be integers of shape (2, 3) (battles, agents), got float64 of shape (2, 3)."
+    )
+    actions = np.ones((2, 3), int)
+    actions[1, 2] = 7
+    before = battle.obs.copy()
+    assert error(battle.step, actions) == (
+        "battle 1, agent 2 (Marine, alive): action 7 is not available; "
+        "available are [1, 2, 3, 4, 5]."
+    )
+    np.testing.assert_array_equal(battle.obs, before)
+    actions[1, 2] = 9
+    assert "action 9 is not available" in error(battle.step, actions)
+    assert "boolean mask of shape (2,), got int64" in error(battle.reset, np.ones(2, int))
+    assert error(battle.units, 2) == "no battle 2; there are 2, counted from 0."
+    assert "ally must be finite numbers of shape (3, 6)" in error(
+        battle.place, 0, np.zeros((3, 5)), np.zeros((3, 4))
+    )
+
+
+def test_lenient_battles_take_impossible_actions_as_stop() -> None:
+    lenient, strict = VecBattle("3m", 1, strict=False), VecBattle("3m", 1)
+    for _ in range(10):
+        lenient.step([[8, 99, -5]] if not lenient.avail_actions[0, 0, 8] else [[1, 1, 1]])
+        strict.step([[1, 1, 1]])
+    np.testing.assert_array_equal(lenient.obs, strict.obs)
+
+
+def test_observe_checks_shapes() -> None:
+    assert error(observe, "3m", np.zeros((3, 5)), np.zeros((3, 4)), np.zeros(3, int), 0) == (
+        "ally must have shape (3, 6), got (3, 5)."
+    )
+
+
+def test_own_maps_can_be_played() -> None:
+    own = BattleMap(
+        name="two_on_one",
+        agents=("Marine", "Marine"),
+        enemies=("Zealot",),
+        ally_start=((9.0, 15.0), (9.0, 17.0)),
+        enemy_start=((23.0, 16.0),),
+        limit=50,
+    )
+    battle = run_out(VecBattle(own, 2, autoreset=False), waiting)
+    assert battle.spec.obs_dim == 4 + 6 + 5 + 1
+    assert battle.info["dead_allies"].tolist() == [2, 2]
