@@ -90,13 +90,14 @@ def called(
 
 @inlined
 def think(
-    i: int, loop: int, own_first: int, own_last: int, foe_first: int, foe_last: int, alarm: bool,
+    i: int, beat: int, own_first: int, own_last: int, foe_first: int, foe_last: int, alarm: bool,
     marches: bool, goal_x: float, goal_y: float,
     work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """Choose unit i's order for this loop.
 
     Args:
+        beat: counts loops; every few it is unit i's turn to look around.
         own_first, own_last, foe_first, foe_last: where its side and the other stand in ``living``.
         alarm: whether anyone of its side was hit lately.
         marches, goal_x, goal_y: the attack-move's point, if there is one.
@@ -110,7 +111,7 @@ def think(
         flags[WINDUP, i] = 0
     if target >= 0 and flags[WINDUP, i] == 1:
         return
-    due = (loop + stats[i].rank) % RESCAN_LOOPS == 0
+    due = (beat + stats[i].rank) % RESCAN_LOOPS == 0
     if target >= 0 and due and not within(i, target, stats[i].reach, units, stats):
         other = acquire(i, stats[i].reach, foe_first, foe_last, work, units, stats)
         hit_by_target = flags[ALERT, i] > 0 and flags[ATTACKER, i] == target

@@ -116,6 +116,9 @@ def advance(
     draw = rng.bits(key, loop, 0, rng.ORDER)
     offset = np.int64(draw % np.uint64(n))
     backward = (draw >> np.uint64(40)) & np.uint64(1) == np.uint64(1)
+    # Units look around in turns; which one when is drawn per episode, or a first clash that comes
+    # at the same loop in all battles would favour some.
+    beat = loop + np.int64(key & np.uint64(3))
     for turn in range(n):
         i = work[in_turn(turn, n, offset, backward)].living
         work[turn].turn = i
@@ -124,7 +127,7 @@ def advance(
         enemy = stats[i].enemy == 1
         if enemy or rules.scripted:
             think(
-                i, loop, allies if enemy else 0, n if enemy else allies,
+                i, beat, allies if enemy else 0, n if enemy else allies,
                 0 if enemy else allies, allies if enemy else n,
                 enemy_alarm if enemy else ally_alarm,
                 rules.enemy_marches if enemy else rules.ally_marches,

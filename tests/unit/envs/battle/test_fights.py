@@ -55,13 +55,13 @@ def test_random_play_does_not_win(name: str) -> None:
     assert battle.info["episode_return"].mean() > 0.5
 
 
-def test_focus_fire_beats_shooting_at_the_nearest() -> None:
-    returns = []
+def test_focus_fire_kills_more_than_shooting_at_the_nearest() -> None:
+    kills = []
     for focus in (False, True):
-        battle = VecBattle("8m", 48, autoreset=False, start_jitter=0.2)
+        battle = VecBattle("8m", 96, autoreset=False, start_jitter=0.2)
         run_out(battle, lambda b, focus=focus: shooting(b, focus))
-        returns.append(battle.info["battle_won"].mean())
-    assert returns[1] > returns[0] + 0.1
+        kills.append(battle.info["dead_enemies"].mean())
+    assert kills[1] > kills[0] + 0.5
 
 
 def test_kiting_beats_three_zealots_and_standing_does_not() -> None:
