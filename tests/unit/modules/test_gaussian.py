@@ -49,3 +49,11 @@ def test_sample_is_reparametrised() -> None:
 def test_extreme_log_variances_stay_finite() -> None:
     g = Gaussian.of(torch.tensor([[0.0, 0.0, 1e4, -1e4]]))
     assert bool(torch.isfinite(kl_standard_normal(g)).all())
+
+
+def test_a_network_cannot_make_a_gaussian_run_away() -> None:
+    wild = Gaussian.of(torch.tensor([[1e6, -1e6, 0.1, 1e6, -1e6, 0.3]]))
+    assert wild.mean[0, :2].tolist() == [5.0, -5.0]
+    torch.testing.assert_close(wild.mean[0, 2], torch.tensor(0.1), atol=1e-4, rtol=0)
+    assert wild.logvar.tolist()[0][:2] == [2.0, -8.0]
+    torch.testing.assert_close(wild.logvar[0, 2], torch.tensor(0.3))

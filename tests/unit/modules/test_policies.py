@@ -71,7 +71,9 @@ def test_zeros_restart_a_row() -> None:
     assert torch.equal(again[0], fresh[0])
 
 
-@pytest.mark.parametrize(("last_action", "agent_id"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("last_action", "agent_id"), [(False, False), (True, False), (False, True)]
+)
 def test_inputs_are_one_hot_columns(last_action: bool, agent_id: bool) -> None:
     config = {"obs_last_action": last_action, "obs_agent_id": agent_id}
     agent = assemble({"agent": config}).build("agent")
