@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Standard deviations between 0.018 and 2.7: wide enough for latents pulled to N(0, I), and no exp() overflows.
+# Standard deviations between 0.018 and 2.7: wide enough for latents pulled to N(0, I); exp() cannot overflow.
 _MIN_LOGVAR, _MAX_LOGVAR = -8.0, 2.0
 # Means stay within +-5. A posterior that feeds on its own last sample otherwise runs away before it has
 # learnt anything: with random weights its scan can grow at every step of the episode.
