@@ -12,7 +12,7 @@ import numpy as np
 from . import rng
 from .brain import think
 from .combat import heal, land, swing, tick
-from .jit import borrowed, inlined, inner, kernel
+from .jit import inlined, inner, kernel
 from .layout import (
     ALERT,
     ATTACKER,
@@ -192,6 +192,18 @@ def give_orders(
         obey(i, action, units, flags, stats, rules)
 
 
+@inner
+def keep_last_view(b: int, out: Outputs) -> None:
+    """Copy what is seen of battle b to where a restart leaves it alone."""
+    for i in range(out.obs.shape[1]):
+        for c in range(out.obs.shape[2]):
+            out.final_obs[b, i, c] = out.obs[b, i, c]
+        for c in range(out.avail_actions.shape[2]):
+            out.final_avail_actions[b, i, c] = out.avail_actions[b, i, c]
+    for c in range(out.state.shape[1]):
+        out.final_state[b, c] = out.state[b, c]
+
+
 @inlined
 def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules: Rules) -> None:
     """Reward and end of battle b's env step."""
@@ -219,45 +231,6 @@ def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules
     out.dead_enemies[b] = dead_enemies
 
 
-@inner
-def lend_state(state: State) -> State:
-    """The same arrays, uncounted."""
-    return State(
-        borrowed(state.units),
-        borrowed(state.flags),
-        borrowed(state.battle),
-        borrowed(state.queue),
-        borrowed(state.last_action),
-        borrowed(state.chosen),
-        borrowed(state.returned),
-    )
-
-
-@inner
-def lend_outputs(out: Outputs) -> Outputs:
-    """The same arrays, uncounted."""
-    return Outputs(
-        borrowed(out.obs),
-        borrowed(out.state),
-        borrowed(out.avail_actions),
-        borrowed(out.reward),
-        borrowed(out.terminated),
-        borrowed(out.truncated),
-        borrowed(out.alive),
-        borrowed(out.visibility),
-        borrowed(out.actions_taken),
-        borrowed(out.battle_won),
-        borrowed(out.dead_allies),
-        borrowed(out.dead_enemies),
-        borrowed(out.timed_out),
-        borrowed(out.episode_return),
-        borrowed(out.episode_length),
-        borrowed(out.final_obs),
-        borrowed(out.final_state),
-        borrowed(out.final_avail_actions),
-    )
-
-
 @kernel
 def first_unavailable(actions: Array, state: State, out: Outputs) -> int:
     """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
@@ -282,8 +255,6 @@ def reset_battles(
     state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Begin a new episode in every battle of the mask (B,), and write what its agents see."""
-    state, out, start = lend_state(state), lend_outputs(out), borrowed(start)
-    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(mask.shape[0]):
         if not mask[b]:
             continue
@@ -306,8 +277,6 @@ def show_battles(
     state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Write anew what the agents of the masked battles (B,) see."""
-    state, out = lend_state(state), lend_outputs(out)
-    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(mask.shape[0]):
         if mask[b]:
             show(b, state, out, stats, rules, terrain, shape)
@@ -328,10 +297,6 @@ def step_battles(
         start: (2, M), start positions.
         work, pairs: this thread's working memory.
     """
-    state, out = lend_state(state), lend_outputs(out)
-    actions, start = borrowed(actions), borrowed(start)
-    work, pairs = borrowed(work), borrowed(pairs)
-    stats, terrain = borrowed(stats), borrowed(terrain)
     for b in range(first, last):
         battle, units = state.battle[b], state.units[b]
         if battle[OVER] == 1:
@@ -354,9 +319,7 @@ def step_battles(
         conclude(b, state, out, work, stats, rules)
         show(b, state, out, stats, rules, terrain, shape)
         if autoreset and battle[OVER] == 1:
-            out.final_obs[b] = out.obs[b]
-            out.final_state[b] = out.state[b]
-            out.final_avail_actions[b] = out.avail_actions[b]
+            keep_last_view(b, out)
             restart(
                 seed, first_index + b, units, state.flags[b], battle, state.last_action[b],
                 state.chosen[b], start, stats, rules,

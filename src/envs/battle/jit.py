@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-import numba.core.cgutils
 import numba.core.config
-import numba.np.arrayobj
 from numba.core import caching
-from numba.extending import intrinsic
 
 LOG = logging.getLogger("phalanx.envs.battle")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,10 +27,12 @@ _HERE = Path(__file__).resolve().parent
 
 _INTERPRETED = ("__init__", "maps", "snapshot", "vec")  # no kernel depends on these files
 
+# Without numba's reference counts (_nrt): kernels allocate nothing, and counting at every call of a small
+# helper took longer than the helpers. Division by zero gives infinity, as in numpy; no fast-math.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
 # Numba's insides are not annotated.
 _NUMBA: Any = numba.core.config
-_CGUTILS: Any = numba.core.cgutils
-_ARRAYS: Any = numba.np.arrayobj
 _CacheBase: Any = caching.Cache
 _CacheImplBase: Any = caching.CompileResultCacheImpl
 _LocatorBase: Any = caching._CacheLocator
@@ -99,7 +98,7 @@ class _Cache(_CacheBase):  # type: ignore[misc]
 
 def inner(function: F) -> F:
     """Compile a helper that only other kernels call; it is cached inside its callers."""
-    compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled: Any = numba.njit(**_OPTIONS)(function)
     return cast(F, compiled)
 
 
@@ -108,32 +107,13 @@ def inlined(function: F) -> F:
 
     It doubles the speed of small battles, and costs compile time at every place of use.
     """
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", inline="always")(function)
+    compiled: Any = numba.njit(**_OPTIONS, inline="always")(function)
     return cast(F, compiled)
-
-
-def _borrowed(typing_context: Any, array: Any) -> Any:
-    """The same array without its reference count; the caller of the kernel keeps it alive.
-
-    Numba counts references atomically at every call that takes an array, which costs more than what
-    small helpers do. Counting stops where there is nothing to count on.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        view = _ARRAYS.make_array(signature.args[0])(context, builder, args[0])
-        view.meminfo = _CGUTILS.get_null_value(view.meminfo.type)
-        view.parent = _CGUTILS.get_null_value(view.parent.type)
-        return view._getvalue()
-
-    return array(array), generate
-
-
-borrowed: Any = intrinsic(_borrowed)
 
 
 def kernel(function: F) -> F:
     """Compile an entry point called from Python, with an on-disk cache and a word about waiting."""
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(**_OPTIONS)(function)
     ready = False
 
     @wraps(function)
