@@ -1,8 +1,8 @@
 """Compiling the engine's kernels once per machine.
 
 Numba's on-disk cache notices a changed function only when the file of that very function changes. The
-kernels here call each other across files, so their cache is keyed on a hash of all kernel sources
-instead, and lies where the user can write: next to the sources, else in the user's cache folder.
+kernels here call each other across files, so each hash of all kernel sources has a cache folder of its
+own, where the user can write: next to the sources, else in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from numba.core import caching
 LOG = logging.getLogger("phalanx.envs.battle")
 F = TypeVar("F", bound=Callable[..., Any])
 _HERE = Path(__file__).resolve().parent
+KEPT_VERSIONS = 4
 
 _INTERPRETED = ("__init__", "maps", "snapshot", "vec")  # no kernel depends on these files
 
@@ -52,20 +54,32 @@ def source_hash() -> str:
 
 @cache
 def cache_folder() -> Path | None:
-    """First writable folder among NUMBA_CACHE_DIR, the package's own and the user's cache, if any."""
+    """Where compiled kernels of just these sources lie, if anything is writable.
+
+    First choice NUMBA_CACHE_DIR, then the package's own folder, then the user's cache.
+    """
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     choices = [Path(_NUMBA.CACHE_DIR) / "phalanx_battle"] if _NUMBA.CACHE_DIR else []
     choices += [_HERE / "__pycache__" / "kernels", user / "phalanx" / "kernels"]
     for folder in choices:
+        own = folder / source_hash()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".write-{os.getpid()}"
+            own.mkdir(parents=True, exist_ok=True)
+            probe = own / f".write-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError:
             continue
-        return folder
+        _forget_old(folder)
+        return own
     return None
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove kernels of other sources but for the few used last."""
+    others = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for stale in others[KEPT_VERSIONS:]:
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 class _Locator(_LocatorBase):  # type: ignore[misc]
