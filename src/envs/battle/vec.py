@@ -103,7 +103,8 @@ class VecBattle:
             self.map, options, self._stats, random_delay, scripted_allies, start_jitter
         )
         self._features = build_features(self.map, options)
-        self._start = np.array([*self.map.ally_start, *self.map.enemy_start]).T.copy()
+        starts = [*self.map.ally_start, *self.map.enemy_start]
+        self._start = np.array(starts, dtype=np.float64).T.copy()
         self._tables = (
             self._stats,
             as_record(self._rules),
