@@ -31,7 +31,9 @@ def resident() -> int:
 
 def main() -> None:
     """Measure one map."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--map", default="MMM2")
     parser.add_argument("--episodes", type=int, default=5000)
     parser.add_argument("--mean-length", type=int, default=60, help="of the random episode lengths")

@@ -43,10 +43,15 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def make_env(composed: Composed, num_envs: int, purpose: str) -> Env:
-    """A batch of the chosen environment; ``purpose`` (``env``, ``test_env``) sets its own seed."""
-    part = ENVS.get(composed.chosen["env"])
-    seed = named_seed(composed.run.seed, purpose)
-    env: Env = part(composed.parts["env"], num_envs=num_envs, seed=seed)
+    """A batch of the chosen environment.
+
+    Its seed comes from the run's, or from ``env_args.seed`` where the environment has that key and it is
+    set, and from ``purpose`` (``env``, ``test_env``): tests never replay the battles of training.
+    """
+    part, config = ENVS.get(composed.chosen["env"]), composed.parts["env"]
+    own = getattr(config, "seed", None)
+    seed = named_seed(composed.run.seed if own is None else own, purpose)
+    env: Env = part(config, num_envs=num_envs, seed=seed)
     return env
 
 

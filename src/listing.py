@@ -74,8 +74,13 @@ def _print_part(kind: str, name: str) -> None:
 
 def _type(info: FieldInfo) -> str:
     """A field's type and limits, as a user would say them."""
-    limits = [str(m) for m in info.metadata if not isinstance(m, type)]
-    return " ".join([_type_name(info.annotation), *limits])
+    limits = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in info.metadata
+        for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if hasattr(limit, name)
+    ]
+    return " ".join([_type_name(info.annotation), ", ".join(limits)]).strip()
 
 
 def _type_name(annotation: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,20 +112,34 @@ def _epilogue(
     handle: RunHandle, result: Mapping[str, float], trainer: Trainer, minutes: float
 ) -> str:
     won = f"test win rate {result['battle_won_mean']:.0%}, " if "battle_won_mean" in result else ""
-    folder = handle.directory
+    phalanx, folder = program(), _shown(handle.directory)
     lines = [
         f"run {handle.run_id} done: {won}test return {result['return_mean']:.2f} "
         f"after {trainer.t_env} steps and {trainer.n_updates} updates in {minutes:.1f} min",
-        f"  numbers:   phalanx runs show {handle.uid}",
-        f"  curve:     phalanx plot {handle.uid}",
+        f"  numbers:   {phalanx} runs show {handle.uid}",
+        f"  curve:     {phalanx} plot {handle.uid}",
         f"  files:     {folder}",
     ]
     if trainer.run_config.save_model:
         lines += [
-            f"  evaluate:  phalanx evaluate {folder}",
-            f"  go on:     phalanx with resume={handle.uid} t_max={2 * trainer.run_config.t_max}",
+            f"  evaluate:  {phalanx} evaluate {folder}",
+            f"  go on:     {phalanx} with resume={handle.uid} t_max={2 * trainer.run_config.t_max}",
         ]
     return "\n".join(lines)
+
+
+def program() -> str:
+    """The words that start this program again from here, as the user started it."""
+    script = Path(sys.argv[0])
+    if script.name != "main.py":
+        return "phalanx"
+    return f"{_shown(Path(sys.executable))} {_shown(script)}"
+
+
+def _shown(path: Path) -> Path:
+    """The path as seen from the working directory, where it is below it."""
+    absolute = path if path.is_absolute() else Path.cwd() / path
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 class _Tracker:

@@ -80,7 +80,6 @@ class SC2Env:
     Config = SC2Config
 
     def __init__(self, config: SC2Config, *, num_envs: int, seed: int) -> None:
-        seed = seed if config.seed is None else config.seed
         self.engine = choose_engine(config)
         self._env: Env = (
             EmbeddedBattles(config, num_envs, seed)

@@ -49,7 +49,7 @@ def test_the_command_this_project_exists_for(tmp_path: Path) -> None:
     done = phalanx(*words, cwd=tmp_path)
     run = only_run(tmp_path)
     assert f"run {run.name} done: test win rate " in done.stdout
-    assert f"phalanx evaluate {run}" in done.stdout
+    assert f"src/main.py evaluate {run.relative_to(tmp_path)}" in done.stdout
     stored = json.loads((run / "config.json").read_text())
     assert stored["env_args"]["map_name"] == "MMM2"
     assert stored["world_model"] == "disentangled"
@@ -161,3 +161,23 @@ def test_sacreds_own_options_work(tmp_path: Path) -> None:
 
 def test_help_needs_nothing() -> None:
     assert "--env-config" in phalanx("--help").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_leaves_a_checkpoint_of_that_very_step(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    words = ("t_max=1000000", "test_interval=1000000", "log_interval=1000", "mongo_url=none")
+    process = start("--config=qmix", "--env-config=matrix", "with", *words, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/cout.txt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert process.stdout is not None
+    while "steps/s" not in process.stdout.readline():
+        assert time.monotonic() < deadline
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
+    run = only_run(tmp_path)
+    assert json.loads((run / "checkpoints/latest/meta.json").read_text())["t_env"] >= 1000
+    assert json.loads((run / "run.json").read_text())["status"] == "INTERRUPTED"
