@@ -1,0 +1,34 @@
+"""Where compiled kernels are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phalanx.envs.battle import jit
+
+
+def test_kernels_lie_where_the_user_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit._NUMBA, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    occupied = tmp_path / "file"
+    occupied.touch()
+    monkeypatch.setattr(jit, "_HERE", occupied)  # no folder can be made in a file
+    folder = jit.cache_folder.__wrapped__()
+    assert folder == tmp_path / "phalanx" / "kernels" / jit.source_hash()
+    assert folder.is_dir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(occupied))
+    assert jit.cache_folder.__wrapped__() is None
+
+
+def test_only_the_latest_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit._NUMBA, "CACHE_DIR", str(tmp_path))
+    for name in "abcdefg":
+        (tmp_path / "phalanx_battle" / name).mkdir(parents=True)
+    jit.cache_folder.__wrapped__()
+    kept = list((tmp_path / "phalanx_battle").iterdir())
+    assert len(kept) == jit.KEPT_VERSIONS
+    assert jit.source_hash() in {path.name for path in kept}
