@@ -70,15 +70,16 @@ def cache_folder() -> Path | None:
             probe.unlink()
         except OSError:
             continue
-        _forget_old(folder)
+        _forget_others(own)
         return own
     return None
 
 
-def _forget_old(folder: Path) -> None:
+def _forget_others(own: Path) -> None:
     """Remove kernels of other sources but for the few used last."""
-    others = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for stale in others[KEPT_VERSIONS:]:
+    others = [path for path in own.parent.iterdir() if path != own and path.is_dir()]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for stale in others[KEPT_VERSIONS - 1 :]:
         shutil.rmtree(stale, ignore_errors=True)
 
 
