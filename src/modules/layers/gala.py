@@ -58,8 +58,10 @@ class GraphLayer(nn.Module):
         out, features = self.weight.shape
         if features <= out:  # the operator goes where the features are fewer
             return F.linear(torch.bmm(operator, x), self.weight, self.bias)
-        y = torch.bmm(operator, F.linear(x, self.weight))
-        return y if self.bias is None else y + self.bias
+        y = F.linear(x, self.weight)
+        return (
+            torch.bmm(operator, y) if self.bias is None else torch.baddbmm(self.bias, operator, y)
+        )
 
 
 class GALA(nn.Module):
@@ -82,8 +84,9 @@ class GALA(nn.Module):
         self.first_latent = GraphLayer(latent, hidden, bias=False) if recurrent else None
         self.second = GraphLayer(hidden, code)
         self.third = GraphLayer(latent, hidden)
-        self.fourth = GraphLayer(hidden, features)
-        self.fourth_latent = GraphLayer(hidden, latent) if recurrent else None
+        # The last layer's operator is applied in expand(), once for all that is reconstructed.
+        self.fourth = nn.Linear(hidden, features)
+        self.fourth_latent = nn.Linear(hidden, latent) if recurrent else None
 
     def project(self, x: Tensor, operators: Operators) -> Tensor:
         """The part (R, N, hidden) of the first layer, before its activation, that x (R, N, F) makes."""
@@ -103,7 +106,7 @@ class GALA(nn.Module):
 
     def decode(self, latent: Tensor, operators: Operators) -> Tensor:
         """Features (R, N, F) of latent (R, N, Z)."""
-        y: Tensor = self.fourth(self._expand(latent, operators), operators.sharpen)
+        y: Tensor = self.fourth(self.expand(latent, operators))
         return y
 
     def decode_both(self, latent: Tensor, operators: Operators) -> tuple[Tensor, Tensor]:
@@ -111,8 +114,10 @@ class GALA(nn.Module):
         assert self.fourth_latent is not None, (
             "only a recurrent auto-encoder knows an earlier latent"
         )
-        hidden = self._expand(latent, operators)
-        return self.fourth_latent(hidden, operators.sharpen), self.fourth(hidden, operators.sharpen)
+        hidden = self.expand(latent, operators)
+        return self.fourth_latent(hidden), self.fourth(hidden)
 
-    def _expand(self, latent: Tensor, operators: Operators) -> Tensor:
-        return torch.relu(self.third(latent, operators.sharpen))
+    def expand(self, latent: Tensor, operators: Operators) -> Tensor:
+        """(R, N, hidden) that the last weights are applied to: the decoder up to its last operator."""
+        hidden = torch.relu(self.third(latent, operators.sharpen))
+        return torch.bmm(operators.sharpen, hidden)

@@ -7,11 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Standard deviations between 0.018 and 2.7: wide enough for latents pulled to N(0, I); exp() cannot overflow.
-_MIN_LOGVAR, _MAX_LOGVAR = -8.0, 2.0
-# Means stay within +-5. A posterior that feeds on its own last sample otherwise runs away before it has
-# learnt anything: with random weights its scan can grow at every step of the episode.
-_MEAN_BOUND = 5.0
+# Means lie within +-5, log-variances within (-8, 2): wide enough for latents pulled to N(0, I).
+_MEAN_BOUND, _MIN_LOGVAR, _MAX_LOGVAR = 5.0, -8.0, 2.0
 
 
 class Gaussian(NamedTuple):
@@ -22,14 +19,23 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Tensor) -> Gaussian:
-        """From a network's output (..., 2z): means, then log-variances, both kept in bounds."""
-        mean, logvar = parameters.chunk(2, dim=-1)
-        bounded = mean * torch.rsqrt(1 + (mean / _MEAN_BOUND).square())
-        return cls(bounded, logvar.clamp(_MIN_LOGVAR, _MAX_LOGVAR))
+        """From a network's output (..., 2z): means, then log-variances, both kept in bounds.
+
+        Choice: sigmoids keep them there. A posterior that feeds on its own last sample otherwise runs away
+        before it has learnt anything (with random weights its scan can grow at every step of the episode),
+        and the mixer, whose weights depend on it, follows.
+        """
+        width = 2 * _MEAN_BOUND
+        assert width == _MAX_LOGVAR - _MIN_LOGVAR, "one sigmoid serves both halves"
+        z = parameters.shape[-1] // 2
+        low = parameters.new_tensor((-_MEAN_BOUND, _MIN_LOGVAR)).repeat_interleave(z)
+        # Slope 1 in the middle, where networks start: mean 0, standard deviation 0.22.
+        bounded = torch.add(low, parameters.mul(4 / width).sigmoid_(), alpha=width)
+        return cls(*bounded.chunk(2, dim=-1))
 
     def sample(self, noise: Tensor) -> Tensor:
         """Reparametrised sample from standard normal ``noise`` (..., z)."""
-        return torch.addcmul(self.mean, (0.5 * self.logvar).exp(), noise)
+        return torch.addcmul(self.mean, self.logvar.mul(0.5).exp_(), noise)
 
     def detach(self) -> Gaussian:
         """The same distribution without gradient."""

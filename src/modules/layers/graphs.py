@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 GraphBuilder = Callable[[Tensor, "Tensor | None", int], Tensor]
 """Called with features (R, N, F), who sees whom (R, N, N) or None, and a number of neighbours."""
@@ -72,8 +71,10 @@ def complete(features: Tensor, visibility: Tensor | None, neighbours: int) -> Te
 def knn(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
     """The nearest ``min(neighbours, N - 1)`` by cosine similarity, made symmetric by maximum."""
     N = features.shape[1]
-    unit = F.normalize(features, dim=-1)
-    similarity = unit @ unit.transpose(1, 2)
+    products = torch.bmm(features, features.transpose(1, 2))
+    lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
+    # Dividing by the own length as well would not change who is nearest to whom.
+    similarity = products / lengths[:, None, :]
     similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     nearest = similarity.topk(min(neighbours, N - 1), dim=-1, sorted=False).indices
     graph = torch.zeros_like(similarity).scatter_(-1, nearest, 1.0)

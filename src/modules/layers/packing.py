@@ -20,7 +20,7 @@ class Packing:
 
     Attributes:
         index: (P,) position in the flattened (B, T) axes, on the device of the data.
-        order: (B,) episodes, longest first, on the device of the data.
+        order: (B',) episodes that have rows here, longest first, on the device of the data.
         sizes: rows at each time, at most T of them, never rising.
         shape: (B, T).
     """
@@ -63,6 +63,21 @@ class Packing:
         T = self.shape[1]
         index = self.index[self.previous]
         return index - torch.div(index, T, rounding_mode="floor")
+
+    def part(self, members: Tensor) -> tuple[Packing, Tensor]:
+        """Packing of some episodes, and the rows (P',) of theirs among these.
+
+        Args:
+            members: (B,) bool on the CPU, by place in :attr:`order`.
+        """
+        place = torch.cat([torch.arange(size) for size in self.sizes])
+        rows = members[place].nonzero()[:, 0]
+        counts = (0, *members.cumsum(0).tolist())
+        sizes = tuple(counts[size] for size in self.sizes if counts[size])
+        device = self.index.device
+        rows = rows.to(device)
+        order = self.order[members.to(device)]
+        return Packing(self.index[rows], order, sizes, self.shape), rows
 
     def shift(self, rows: Tensor, first: Tensor | None = None) -> Tensor:
         """What stood in ``rows`` (P, ...) one step before: ``first`` (1, ...), default zeros, at time 0."""

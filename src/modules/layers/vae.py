@@ -5,11 +5,23 @@ Axes: R rows (moments of episodes), N agents, F features, Z latent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .gala import Operators
 from .gaussian import Gaussian
+
+
+def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
+    """``layer`` applied to ``parts`` (R, F_i) laid side by side, without laying them there."""
+    weights = torch.split(layer.weight, [part.shape[1] for part in parts], dim=1)
+    total = F.linear(parts[0], weights[0], layer.bias)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total = torch.addmm(total, part, weight.t())
+    return total
 
 
 class JointVAE(nn.Module):
@@ -23,20 +35,18 @@ class JointVAE(nn.Module):
 
     def __init__(self, features: int, hidden: int, latent: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, features)
-        )
+        self.first = nn.Linear(features, hidden)
+        self.second = nn.Linear(hidden, 2 * latent)
+        self.third = nn.Linear(latent, hidden)
+        self.fourth = nn.Linear(hidden, features)
 
-    def encode(self, x: Tensor) -> Gaussian:
-        """Distribution over the latent (R, latent) for x (R, features)."""
-        return Gaussian.of(self.encoder(x))
+    def encode(self, *parts: Tensor) -> Gaussian:
+        """Distribution over the latent (R, latent) for the parts (R, F_i) of the features."""
+        return Gaussian.of(self.second(torch.relu(linear_of_parts(self.first, parts))))
 
     def decode(self, latent: Tensor) -> Tensor:
         """Reconstruction (R, features) from a latent (R, latent)."""
-        x: Tensor = self.decoder(latent)
+        x: Tensor = self.fourth(torch.relu(self.third(latent)))
         return x
 
 

@@ -73,6 +73,7 @@ class ActionConditioned(nn.Module):
             if settings.prior
             else None
         )
+        self.aggregate = nn.Linear(settings.stacked_dim, settings.rollout_dim)
 
     def forward(
         self,
@@ -83,8 +84,9 @@ class ActionConditioned(nn.Module):
         operators: Operators,
         packing: Packing,
         draw: Draw,
+        learn: bool,
     ) -> BranchOutput:
-        """Losses, and the team's latents from now to the horizon.
+        """Context, and losses if the branch is to ``learn`` from these entries.
 
         Args:
             hidden: (P, N, H). values: (P, N, A). avail: (P, N, A) bool.
@@ -92,28 +94,31 @@ class ActionConditioned(nn.Module):
         """
         posterior = self.posterior(hidden, operators)
         latent = posterior.sample(draw(posterior.mean.shape))
-        # Reconstruction targets are detached: chasing them would be easiest with hidden states of zero.
-        reconstruction = F.mse_loss(self.autoencoder.decode(latent, operators), hidden.detach())
         state = latent.flatten(1)
-        if self.prior is None:
-            kl = self.settings.kl_loss(posterior, None)
-            return BranchOutput(state, {"kl": kl, "rec": reconstruction})
+        states = [state]
+        if self.prior is not None:
+            states = self.imagine(state, values, avail, operators, draw)
+        context = self.settings.aggregate(self.aggregate, states)
+        if not learn:
+            return BranchOutput(context, {})
 
-        before = packing.shift(state)
-        taken = one_hot_actions(last_actions, self.n_actions).flatten(1)
-        prior = self.transition(before, taken)
-        kl = self.settings.kl_loss(joint(posterior), prior)
-        decoded = self.prior.decode(prior.sample(draw(prior.mean.shape)))
-        decoded_state, decoded_action = torch.split(
-            decoded, [before.shape[1], taken.shape[1]], dim=1
+        # Reconstruction targets are detached: chasing them would be easiest with hidden states of zero.
+        rec = F.mse_loss(self.autoencoder.decode(latent, operators), hidden.detach())
+        prior = None
+        if self.prior is not None:
+            before = packing.shift(state)
+            taken = one_hot_actions(last_actions, self.n_actions).flatten(1)
+            prior = self.transition(before, taken)
+            decoded_state, decoded_action = torch.split(
+                self.prior.decode(prior.sample(draw(prior.mean.shape))),
+                [before.shape[1], taken.shape[1]],
+                dim=1,
+            )
+            rec = rec + F.mse_loss(decoded_state, before.detach())
+            rec = rec + F.mse_loss(decoded_action, taken)
+        return BranchOutput(
+            context, {"kl": self.settings.kl_loss(joint(posterior), prior), "rec": rec}
         )
-        reconstruction = (
-            reconstruction
-            + F.mse_loss(decoded_state, before.detach())
-            + F.mse_loss(decoded_action, taken)
-        )
-        imagined = self.imagine(state, values, avail, operators, draw)
-        return BranchOutput(torch.cat(imagined, dim=1), {"kl": kl, "rec": reconstruction})
 
     def posterior(self, hidden: Tensor, operators: Operators) -> Gaussian:
         """``q(s_t | h_t)`` over (P, N, Z) for hidden (P, N, H)."""
@@ -122,7 +127,7 @@ class ActionConditioned(nn.Module):
     def transition(self, state: Tensor, actions: Tensor) -> Gaussian:
         """``p(s_t+1 | s_t, a_t)`` over (P, N Z) for a joint latent (P, N Z) and action (P, N A)."""
         assert self.prior is not None, "this branch was built without a prior"
-        return self.prior.encode(torch.cat([state, actions], dim=1))
+        return self.prior.encode(state, actions)
 
     def imagine(
         self, state: Tensor, values: Tensor, avail: Tensor, operators: Operators, draw: Draw

@@ -35,39 +35,38 @@ class ActionFree(nn.Module):
         self.prior = (
             JointVAE(joint_dim, settings.vae_hidden_dim, joint_dim) if settings.prior else None
         )
+        self.aggregate = nn.Linear(settings.stacked_dim, settings.rollout_dim)
 
     def forward(
-        self, obs: Tensor, operators: Operators, packing: Packing, draw: Draw
+        self, obs: Tensor, operators: Operators, packing: Packing, draw: Draw, learn: bool
     ) -> BranchOutput:
-        """Losses, and the team's latents from now to the horizon, for obs (P, N, O)."""
+        """Context for obs (P, N, O), and losses if the branch is to ``learn`` from these entries."""
         posterior, latent = self.scan(obs, operators, packing, draw)
         state = latent.flatten(1)
-        before = packing.shift(latent)
-        decoded_before, decoded_obs = self.autoencoder.decode_both(latent, operators)
-        reconstruction = _mse_of_both(decoded_before, before.detach(), decoded_obs, obs)
-        if self.prior is None:
-            kl = self.settings.kl_loss(posterior, None)
-            return BranchOutput(state, {"kl": kl, "rec": reconstruction})
+        states, prior, rec = [state], None, torch.zeros_like(obs[0, 0, 0])
+        if self.prior is not None:
+            # p(v_t+1 | v_t) from every entry serves twice: as the prior of the entry after it, and as
+            # the first imagined step.
+            following = self.prior.encode(state)
+            first = ahead = following.sample(draw(state.shape))
+            for step in range(self.settings.horizon):
+                states.append(ahead)
+                if step + 1 < self.settings.horizon:
+                    ahead = self.prior.encode(ahead).sample(draw(state.shape))
+            if learn:
+                start = self.prior.encode(torch.zeros_like(state[:1]))
+                pairs = zip(following, start, strict=True)
+                prior = Gaussian(*(packing.shift(later, earliest) for later, earliest in pairs))
+                rec = F.mse_loss(self.prior.decode(first), state.detach())
+        context = self.settings.aggregate(self.aggregate, states)
+        if not learn:
+            return BranchOutput(context, {})
 
-        # p(v_t+1 | v_t) from every entry serves twice: as the prior of the entry after it, and as the
-        # first imagined step.
-        following = self.prior.encode(state)
-        first = self.prior.encode(torch.zeros_like(state[:1]))
-        prior = Gaussian(
-            *(
-                packing.shift(ahead, first=start)
-                for ahead, start in zip(following, first, strict=True)
-            )
+        decoded = self.autoencoder.decode_both(latent, operators)
+        rec = rec + _mse_of_both(decoded, (packing.shift(latent).detach(), obs))
+        return BranchOutput(
+            context, {"kl": self.settings.kl_loss(joint(posterior), prior), "rec": rec}
         )
-        kl = self.settings.kl_loss(joint(posterior), prior)
-        states = [state]
-        for step in range(self.settings.horizon):
-            if step > 0:
-                following = self.prior.encode(states[-1])
-            states.append(following.sample(draw(state.shape)))
-        ahead = states[1] if len(states) > 1 else following.sample(draw(state.shape))
-        reconstruction = reconstruction + F.mse_loss(self.prior.decode(ahead), state.detach())
-        return BranchOutput(torch.cat(states, dim=1), {"kl": kl, "rec": reconstruction})
 
     def scan(
         self, obs: Tensor, operators: Operators, packing: Packing, draw: Draw
@@ -79,23 +78,22 @@ class ActionFree(nn.Module):
         """
         N, Z, sizes = self.settings.n_agents, self.settings.latent_dim, list(packing.sizes)
         projected = self.autoencoder.project(obs, operators)
-        noise = draw((obs.shape[0], N, Z))
+        noise = draw(torch.Size((len(obs), N, Z)))
         latent = obs.new_zeros(sizes[0], N, Z)
-        means, logvars, latents = [], [], []
+        posteriors, latents = [], []
         # split, not slices: the gradient of a slice is a zeroed copy of the whole.
         parts = (torch.split(x, sizes) for x in (projected, operators.smooth, noise))
         for drive, smooth, epsilon in zip(*parts, strict=True):
-            code = self.autoencoder.code(drive, smooth, latent[: drive.shape[0]])
-            step = Gaussian.of(code)
-            latent = step.sample(epsilon)
-            means.append(step.mean)
-            logvars.append(step.logvar)
+            code = self.autoencoder.code(drive, smooth, latent[: len(drive)])
+            posterior = Gaussian.of(code)
+            latent = posterior.sample(epsilon)
+            posteriors.append(posterior)
             latents.append(latent)
+        means, logvars = zip(*posteriors, strict=True)
         return Gaussian(torch.cat(means), torch.cat(logvars)), torch.cat(latents)
 
 
-def _mse_of_both(a: Tensor, a_target: Tensor, b: Tensor, b_target: Tensor) -> Tensor:
-    """Mean squared error of the concatenation of a and b, without building it."""
-    return (F.mse_loss(a, a_target) * a.shape[-1] + F.mse_loss(b, b_target) * b.shape[-1]) / (
-        a.shape[-1] + b.shape[-1]
-    )
+def _mse_of_both(decoded: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean squared error of two tensors laid side by side, without building them."""
+    errors = [F.mse_loss(x, y, reduction="sum") for x, y in zip(decoded, target, strict=True)]
+    return sum(errors, start=torch.zeros_like(errors[0])) / sum(x.numel() for x in decoded)

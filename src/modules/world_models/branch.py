@@ -6,20 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..layers.gala import GALA
 from ..layers.gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
-from ..layers.vae import JointAutoEncoder
+from ..layers.vae import JointAutoEncoder, linear_of_parts
 
-Draw = Callable[[tuple[int, ...]], Tensor]
-"""Standard normal noise of a given shape."""
+Draw = Callable[[torch.Size], Tensor]
+"""Standard normal noise of a given shape, one row per entry."""
 
 
 class BranchOutput(NamedTuple):
     """What a branch makes of P entries."""
 
-    rollout: Tensor  # (P, D), what it saw and imagined, before aggregation
+    context: Tensor  # (P, C), its share of what the mixer gets, before masking
     losses: dict[str, Tensor]  # scalars: kl (where there is a distribution) and rec
 
 
@@ -29,12 +30,14 @@ class BranchSettings:
 
     n_agents: int
     latent_dim: int
+    rollout_dim: int
     gala_hidden_dim: int
     vae_hidden_dim: int
     posterior: Literal["gala", "vae"]
     prior: bool
     horizon: int
     kl_alpha: float | None
+    detach: bool
 
     @property
     def joint_dim(self) -> int:
@@ -42,7 +45,7 @@ class BranchSettings:
         return self.n_agents * self.latent_dim
 
     @property
-    def rollout_dim(self) -> int:
+    def stacked_dim(self) -> int:
         """Length of the team's latents now and at every imagined step, end to end."""
         return self.joint_dim * (1 + self.horizon if self.prior else 1)
 
@@ -54,6 +57,10 @@ class BranchSettings:
         return JointAutoEncoder(
             self.n_agents, features, self.vae_hidden_dim, 2 * Z, Z, recurrent=recurrent
         )
+
+    def aggregate(self, linear: nn.Linear, states: list[Tensor]) -> Tensor:
+        """Context (P, C) from the team's latents (P, N Z) at each step; that map always learns from TD."""
+        return linear_of_parts(linear, [s.detach() for s in states] if self.detach else states)
 
     def kl_loss(self, posterior: Gaussian, prior: Gaussian | None) -> Tensor:
         """``KL(prior || N(0, I)) + KL(posterior || prior)``, the second balanced unless switched off.
@@ -68,6 +75,33 @@ class BranchSettings:
         else:
             between = balanced_kl(posterior, prior, self.kl_alpha)
         return (kl_standard_normal(prior) + between).mean()
+
+
+class Noise:
+    """Hands out standard normal noise for one batch, from a single draw.
+
+    Drawing is slow on a CPU next to the networks that use it. Each call gets the same numbers moved on by
+    a few rows, so within one row, where noises meet, all are different and independent; only different
+    moments of the batch see the same numbers in different roles.
+
+    Args:
+        rows: P, most rows asked for at once.
+        columns: numbers per row, the same in every draw.
+        draws: most calls.
+    """
+
+    _STEP = 7  # rows between one draw and the next
+
+    def __init__(self, rows: int, columns: int, draws: int, generator: torch.Generator) -> None:
+        self._numbers = torch.randn(
+            rows + draws * self._STEP, columns, device=generator.device, generator=generator
+        )
+        self._at = 0
+
+    def __call__(self, shape: torch.Size) -> Tensor:
+        """The next noise, of ``shape`` (rows, ...) with as many numbers per row as columns."""
+        start, self._at = self._at, self._at + self._STEP
+        return self._numbers[start : start + shape[0]].view(shape)
 
 
 def joint(distribution: Gaussian) -> Gaussian:

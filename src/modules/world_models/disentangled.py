@@ -9,11 +9,11 @@ C context.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...data.batch import EpisodeBatch
 from ...envs.protocol import EnvSpec
@@ -27,8 +27,15 @@ from ..layers.packing import Packing
 from .action_conditioned import ActionConditioned
 from .action_free import ActionFree
 from .base import WorldModel, WorldModelOutput
-from .branch import BranchOutput, BranchSettings
+from .branch import BranchOutput, BranchSettings, Noise
 from .static import Static
+
+
+class _Seen(NamedTuple):
+    """Context (P, C) and losses of all branches together."""
+
+    context: Tensor
+    losses: dict[str, Tensor]
 
 
 @WORLD_MODELS.register("disentangled")
@@ -65,6 +72,12 @@ class Disentangled(WorldModel):
         weight_af_kl: float = Field(0.1, ge=0, description="beta 3, action-free KL")
         weight_af_rec: float = Field(1.0, ge=0, description="beta 4, action-free errors")
         weight_st_rec: float = Field(1.0, ge=0, description="beta 5, static reconstruction error")
+        train_share: float = Field(
+            0.125,
+            gt=0,
+            le=1,
+            description="share of the episodes, drawn anew for each update, the world model learns from",
+        )
         detach_context: bool = Field(
             False, description="keep the TD loss's gradient out of the world model"
         )
@@ -85,15 +98,17 @@ class Disentangled(WorldModel):
         self.config = config
         self.output_dim = config.rollout_dim
         self.optional_fields = _optional_fields(config, spec)
-        settings = BranchSettings(
+        self._settings = settings = BranchSettings(
             n_agents=spec.n_agents,
             latent_dim=config.latent_dim,
+            rollout_dim=config.rollout_dim,
             gala_hidden_dim=config.gala_hidden_dim,
             vae_hidden_dim=config.vae_hidden_dim,
             posterior=config.posterior,
             prior=config.prior,
             horizon=config.rollout_horizon,
             kl_alpha=config.kl_alpha if config.kl_balancing else None,
+            detach=config.detach_context,
         )
         self.masks = {
             name: mask
@@ -106,7 +121,6 @@ class Disentangled(WorldModel):
         }
         # A branch whose mask is zero does not exist: neither its losses nor its cost.
         self.action_conditioned = self.action_free = self.static = None
-        self.aggregate = nn.ModuleDict()
         if "ac" in self.masks:
             self.action_conditioned = ActionConditioned(
                 settings,
@@ -116,13 +130,10 @@ class Disentangled(WorldModel):
                 config.temperature,
                 config.imagined_actions,
             )
-            self.aggregate["ac"] = nn.Linear(settings.rollout_dim, config.rollout_dim)
         if "af" in self.masks:
             self.action_free = ActionFree(settings, spec.obs_dim)
-            self.aggregate["af"] = nn.Linear(settings.rollout_dim, config.rollout_dim)
         if "st" in self.masks:
             self.static = Static(settings, spec.obs_dim)
-            self.aggregate["st"] = nn.Linear(spec.n_agents * spec.obs_dim, config.rollout_dim)
         weights = {
             "ac_kl": config.weight_ac_kl,
             "ac_rec": config.weight_ac_rec,
@@ -131,21 +142,31 @@ class Disentangled(WorldModel):
             "st_rec": config.weight_st_rec,
         }
         self.loss_weights = {k: w for k, w in weights.items() if k[:2] in self.masks}
-        self._generator = named_generator(seed, "world_model", device)
+        self._noise = named_generator(seed, "world_model_noise", device)
+        self._choice = named_generator(seed, "world_model_choice")
 
     def forward(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
     ) -> WorldModelOutput:
-        """Context (P, C) for the mixer and the branches' losses."""
-        branches = self._branches(unrolled, batch, packing)
+        """Context (P, C) for the mixer and the branches' losses.
+
+        Choice: every entry gets its context, but gradients flow (and losses are taken) in a random share
+        of the episodes only, scaled up so that on average they are those of the whole batch. Learning
+        from all episodes (``train_share: 1``) would make an update about twice as slow.
+        """
+        members = self._choose(packing)
+        if bool(members.all()):
+            return WorldModelOutput(*self._look(unrolled, batch, packing, learn=True))
         context = batch.obs.new_zeros(len(packing.index), self.output_dim)
-        losses: dict[str, Tensor] = {}
-        for name, branch in branches.items():
-            context = context + self.masks[name] * self.aggregate[name](branch.rollout)
-            losses |= {f"{name}_{kind}": loss for kind, loss in branch.losses.items()}
-        if self.config.detach_context:
-            context = context.detach()
-        return WorldModelOutput(context, losses)
+        with torch.no_grad():
+            part, rows = packing.part(~members)
+            others = self._look(unrolled, batch, part, learn=False).context
+            context.index_copy_(0, rows, others)
+        part, rows = packing.part(members)
+        seen = self._look(unrolled, batch, part, learn=True)
+        scale = len(packing.index) / len(rows)
+        scaled = seen.context.detach() + scale * (seen.context - seen.context.detach())
+        return WorldModelOutput(context.index_copy(0, rows, scaled), seen.losses)
 
     def operators(self, features: Tensor, batch: EpisodeBatch, packing: Packing) -> Operators:
         """Smoothing and sharpening (P, N, N) of the graph between agents with features (P, N, F)."""
@@ -162,9 +183,12 @@ class Disentangled(WorldModel):
         )
         return Operators.of(graph)
 
-    def _branches(
-        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
-    ) -> dict[str, BranchOutput]:
+    def _look(
+        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing, *, learn: bool
+    ) -> _Seen:
+        """All branches over the entries of ``packing``."""
+        P, horizon = len(packing.index), self.config.rollout_horizon
+        draw = Noise(P, self._settings.joint_dim, 2 * horizon + 4, self._noise)
         found: dict[str, BranchOutput] = {}
         if self.action_conditioned is not None:
             hidden = packing.pack(unrolled.hidden)
@@ -175,29 +199,39 @@ class Disentangled(WorldModel):
                 packing.pack(batch.last_actions),
                 self.operators(hidden, batch, packing),
                 packing,
-                self._draw,
+                draw,
+                learn,
             )
-        if self.action_free is None and self.static is None:
-            return found
-        obs = packing.pack(batch.obs)
-        operators = self.operators(obs, batch, packing)
-        if self.action_free is not None:
-            found["af"] = self.action_free(obs, operators, packing, self._draw)
-        if self.static is not None:
-            found["st"] = self.static(obs, operators)
-        return found
+        if self.action_free is not None or self.static is not None:
+            obs = packing.pack(batch.obs)
+            operators = self.operators(obs, batch, packing)
+            if self.action_free is not None:
+                found["af"] = self.action_free(obs, operators, packing, draw, learn)
+            if self.static is not None:
+                found["st"] = self.static(obs, operators, learn)
+        context = batch.obs.new_zeros(P, self.output_dim)
+        losses: dict[str, Tensor] = {}
+        for name, branch in found.items():
+            context = context + self.masks[name] * branch.context
+            losses |= {f"{name}_{kind}": loss for kind, loss in branch.losses.items()}
+        return _Seen(context, losses)
 
-    def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal noise from a generator of the model's own, so that runs can be repeated."""
-        return torch.randn(shape, device=self._generator.device, generator=self._generator)
+    def _choose(self, packing: Packing) -> Tensor:
+        """(B,) bool on the CPU: episodes to learn from, by place in the packing's order."""
+        B = len(packing.order)
+        members = torch.zeros(B, dtype=torch.bool)
+        count = max(1, round(self.config.train_share * B))
+        members[torch.randperm(B, generator=self._choice)[:count]] = True
+        return members
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The noise generator's state belongs to what a checkpoint holds."""
-        return {"generator": self._generator.get_state()}
+        """The generators' states belong to what a checkpoint holds."""
+        return {"noise": self._noise.get_state(), "choice": self._choice.get_state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Undo :meth:`get_extra_state`."""
-        self._generator.set_state(state["generator"].cpu())
+        self._noise.set_state(state["noise"].cpu())
+        self._choice.set_state(state["choice"].cpu())
 
 
 def _optional_fields(config: Disentangled.Config, spec: EnvSpec) -> frozenset[str]:

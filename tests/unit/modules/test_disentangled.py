@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import ConfigError
-from phalanx.modules.layers.gala import GALA
+from phalanx.modules.layers.gala import GALA, Operators
 from phalanx.modules.layers.gaussian import Gaussian
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.layers.vae import JointAutoEncoder
 from phalanx.modules.world_models.action_conditioned import imagined_actions, one_hot_actions
 from phalanx.modules.world_models.base import weighted_sum
+from phalanx.modules.world_models.branch import Noise, joint
 from phalanx.modules.world_models.disentangled import Disentangled
 
 from .toys import CPU, SPEC, assemble, random_batch
@@ -24,6 +25,7 @@ ALL_LOSSES = {"ac_kl", "ac_rec", "af_kl", "af_rec", "st_rec"}
 
 
 def parts(**config: Any) -> Any:
+    config = {"train_share": 1.0} | config
     return assemble({"world_model": config}, world_model="disentangled")
 
 
@@ -33,7 +35,7 @@ class Replayed:
     def __init__(self) -> None:
         self.drawn: list[Tensor] = []
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def __call__(self, shape: torch.Size) -> Tensor:
         generator = torch.Generator().manual_seed(len(self.drawn))
         self.drawn.append(torch.randn(shape, generator=generator))
         return self.drawn[-1]
@@ -53,22 +55,22 @@ def test_parallel_action_conditioned_branch_equals_a_loop_over_time() -> None:
     hidden, values = packing.pack(unrolled.hidden), packing.pack(unrolled.values)
     avail, last = packing.pack(batch.avail_actions), packing.pack(batch.last_actions)
     operators = model.operators(hidden, batch, packing)
-    together = branch(hidden, values, avail, last, operators, packing, draw)
+    together = branch(hidden, values, avail, last, operators, packing, draw, learn=True)
 
-    posterior_noise, prior_noise, *imagination_noise = draw.drawn
-    states, kl, rec, at = [], [], [], 0
+    posterior_noise, *imagination_noise, prior_noise = draw.drawn
+    contexts, kl, rec, at = [], [], [], 0
     state = torch.zeros(packing.sizes[0], N * 32)
     for size in packing.sizes:
         rows = slice(at, at + size)
         before = state[:size]
-        now = type(operators)(*(o[rows] for o in operators))
+        now = Operators(*(o[rows] for o in operators))
         q = branch.posterior(hidden[rows], now)
         latent = q.sample(posterior_noise[rows])
         state = latent.flatten(1)
         actions = one_hot_actions(last[rows], SPEC.n_actions).flatten(1)
         p = branch.transition(before, actions)
         decoded = branch.prior.decode(p.sample(prior_noise[rows]))
-        kl.append(branch.settings.kl_loss(type(q)(*(x.flatten(1) for x in q)), p) * size)
+        kl.append(branch.settings.kl_loss(joint(q), p) * size)
         errors = (
             (branch.autoencoder.decode(latent, now) - hidden[rows]).square().mean(),
             (decoded[:, : N * 32] - before).square().mean(),
@@ -79,10 +81,10 @@ def test_parallel_action_conditioned_branch_equals_a_loop_over_time() -> None:
         imagined = branch.imagine(
             state, values[rows], avail[rows], now, lambda _, noise=noise: noise.pop(0)
         )
-        states.append(torch.cat(imagined, dim=1))
+        contexts.append(branch.aggregate(torch.cat(imagined, dim=1)))
         at += size
     close = {"atol": 1e-5, "rtol": 1e-4}
-    torch.testing.assert_close(together.rollout, torch.cat(states), **close)
+    torch.testing.assert_close(together.context, torch.cat(contexts), **close)
     torch.testing.assert_close(together.losses["kl"], sum(kl) / at, **close)
     torch.testing.assert_close(together.losses["rec"], sum(rec) / at, **close)
 
@@ -158,9 +160,51 @@ def test_options_train_every_weight(options: dict[str, Any]) -> None:
 
 def test_detached_context_keeps_the_td_gradient_out() -> None:
     batch = random_batch()
+    reached = {}
     for detach in (False, True):
         model, unrolled, packing = look(parts(detach_context=detach), batch)
-        assert model(unrolled, batch, packing).context.requires_grad is not detach
+        model(unrolled, batch, packing).context.square().sum().backward()
+        names = {name for name, p in model.named_parameters() if p.grad is not None}
+        reached[detach] = {name for name in names if "aggregate" not in name}
+        # What turns latents into a context has nothing but TD to learn from.
+        assert names > reached[detach]
+    assert reached[False]
+    assert not reached[True]
+
+
+def test_learning_from_some_episodes_is_right_on_average() -> None:
+    batch = random_batch((4, 4, 4, 4))
+    kept: dict[float, list[Tensor]] = {}
+    for share, updates in ((1.0, 1), (0.25, 400)):
+        model, unrolled, packing = look(parts(train_share=share), batch)
+        weights = [p for name, p in model.named_parameters() if name.startswith("static")]
+        total = [torch.zeros_like(p) for p in weights]
+        for _ in range(updates):
+            out = model(unrolled, batch, packing)
+            found = torch.autograd.grad(
+                out.context.mean() + out.losses["st_rec"], weights, retain_graph=True
+            )
+            for at, gradient in enumerate(found):
+                total[at] += gradient / updates
+        kept[share] = [out.context.detach(), *total]
+    (whole, *exact), (part, *mean) = kept[1.0], kept[0.25]
+    for expected, estimate in zip(exact, mean, strict=True):
+        torch.testing.assert_close(
+            estimate, expected, rtol=0.2, atol=0.1 * float(expected.abs().max())
+        )
+    assert part.shape == whole.shape
+    assert bool(part.any(dim=1).all())  # every entry has its context
+
+
+def test_noise_of_one_row_is_all_different() -> None:
+    draw = Noise(50, 6, 4, torch.Generator().manual_seed(0))
+    drawn = [draw(torch.Size((50, 3, 2))).flatten(1) for _ in range(4)]
+    for a in range(4):
+        for b in range(a):
+            assert not bool((drawn[a] == drawn[b]).any())
+    numbers = torch.cat(drawn)
+    assert abs(float(numbers.mean())) < 0.2
+    assert abs(float(numbers.std()) - 1) < 0.2
 
 
 def test_reconstruction_does_not_pull_at_its_target() -> None:
@@ -174,7 +218,7 @@ def test_reconstruction_does_not_pull_at_its_target() -> None:
         torch.nn.init.zeros_(parameter)  # cut the way through the encoder
     zeros = torch.zeros(len(hidden), N, dtype=torch.int64)
     none = torch.zeros(len(hidden), N, SPEC.n_actions)
-    out = branch(hidden, none, none.bool(), zeros, operators, packing, torch.zeros)
+    out = branch(hidden, none, none.bool(), zeros, operators, packing, torch.zeros, learn=True)
     (gradient,) = torch.autograd.grad(out.losses["rec"], hidden, allow_unused=True)
     assert gradient is None or not gradient.any()
 

@@ -39,3 +39,14 @@ def test_shift_brings_the_row_before() -> None:
     assert packing.shift(rows).flatten().tolist() == [0, 0, 0, 3, 0, 4]
     first = torch.tensor([[-1.0]])
     assert packing.shift(rows, first=first).flatten().tolist() == [-1, -1, -1, 3, 0, 4]
+
+
+def test_part_is_the_packing_of_some_episodes() -> None:
+    packing = Packing.of(torch.tensor([2, 3, 1]), 3, CPU)
+    # Places 0 and 2 in the order [1, 0, 2].
+    part, rows = packing.part(torch.tensor([True, False, True]))
+    assert part.order.tolist() == [1, 2]
+    assert part.sizes == (2, 1, 1)
+    assert part.index.tolist() == [3, 6, 4, 5]
+    assert packing.index[rows].tolist() == part.index.tolist()
+    assert part.previous.tolist() == [0, 2]
