@@ -2,7 +2,7 @@
 
     python benchmarks/buffer.py [--map MMM2] [--episodes 5000]
 
-Prints a markdown table. "reserved" is what the replay may take at most and what is checked against free memory;
+Prints a markdown table. "reserved" is what the replay may take at most, checked against free memory;
 "resident" is what the system has really handed out after filling it with episodes of random length.
 """
 
