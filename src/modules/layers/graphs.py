@@ -2,7 +2,8 @@
 
 Axes: R rows (moments of episodes), N agents, F features. A graph is (R, N, N) of zeros and ones, symmetric,
 with a zero diagonal. On the complete graph smoothing replaces every agent's features by the team's mean: all
-that tells agents apart is lost. Useful graphs are sparser.
+that tells agents apart is lost. Useful graphs are sparser. Even so, agents smoothed together are hard to tell
+apart again; ``none`` shows what the graph costs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-GraphBuilder = Callable[[Tensor, "Tensor | None", int], Tensor]
-"""Called with features (R, N, F), who sees whom (R, N, N) or None, and a number of neighbours."""
+GraphBuilder = Callable[[Tensor, "Tensor | None", "Tensor | None", int], Tensor]
+"""Called with features (R, N, F), who is alive (R, N) or None, who sees whom (R, N, N) or None, and a number
+of neighbours. Edges of dead agents are removed from what it returns."""
 
 GRAPHS: dict[str, GraphBuilder] = {}
 """Graph builders by the name a config chooses them with."""
@@ -53,7 +55,7 @@ def build_graph(
         visibility: (R, N, N) bool.
         neighbours: edges a builder of sparse graphs looks for, per agent.
     """
-    graph = GRAPHS[name](features, visibility, neighbours)
+    graph = GRAPHS[name](features, alive, visibility, neighbours)
     if alive is not None:
         living = alive.to(graph.dtype)
         graph = graph * living[:, :, None] * living[:, None, :]
@@ -61,28 +63,50 @@ def build_graph(
 
 
 @register_graph("complete")
-def complete(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
+def complete(
+    features: Tensor, alive: Tensor | None, visibility: Tensor | None, neighbours: int
+) -> Tensor:
     """Everybody is everybody's neighbour."""
     R, N = features.shape[:2]
     return (1 - torch.eye(N, device=features.device, dtype=features.dtype)).expand(R, N, N)
 
 
+@register_graph("none")
+def none(
+    features: Tensor, alive: Tensor | None, visibility: Tensor | None, neighbours: int
+) -> Tensor:
+    """Nobody is linked: each agent is encoded on its own, by weights all share."""
+    R, N = features.shape[:2]
+    return features.new_zeros(R, N, N)
+
+
 @register_graph("knn")
-def knn(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
-    """The nearest ``min(neighbours, N - 1)`` by cosine similarity, made symmetric by maximum."""
-    N = features.shape[1]
+def knn(
+    features: Tensor, alive: Tensor | None, visibility: Tensor | None, neighbours: int
+) -> Tensor:
+    """The nearest by cosine similarity, made symmetric by maximum.
+
+    Choice: an agent looks for at most half of the others, so that the graph of a small team is not the
+    complete one. Two agents stay unlinked.
+    """
+    neighbours = min(neighbours, (features.shape[1] - 1) // 2)
     products = torch.bmm(features, features.transpose(1, 2))
     lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
     # Dividing by the own length as well would not change who is nearest to whom.
     similarity = products / lengths[:, None, :]
     similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
-    nearest = similarity.topk(min(neighbours, N - 1), dim=-1, sorted=False).indices
+    if alive is not None:
+        similarity.masked_fill_(~alive[:, None, :], -torch.inf)
+    nearest = similarity.topk(neighbours, dim=-1, sorted=False).indices
     graph = torch.zeros_like(similarity).scatter_(-1, nearest, 1.0)
+    graph.diagonal(dim1=1, dim2=2).zero_()  # chosen where too few others are alive
     return torch.maximum(graph, graph.transpose(1, 2))
 
 
 @register_graph("visibility", needs_visibility=True)
-def visible(features: Tensor, visibility: Tensor | None, neighbours: int) -> Tensor:
+def visible(
+    features: Tensor, alive: Tensor | None, visibility: Tensor | None, neighbours: int
+) -> Tensor:
     """Agents are neighbours where one sees the other."""
     if visibility is None:
         raise ValueError(

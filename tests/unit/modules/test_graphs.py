@@ -57,10 +57,16 @@ def test_knn_links_the_most_similar() -> None:
 
 
 def test_knn_skips_dead_agents_for_living_ones() -> None:
-    x = torch.tensor([[[1.0, 0], [1, 0], [1, 1]]])
+    x = torch.tensor([[[1.0, 0], [1, 0], [-1, 1]]])
     alive = torch.tensor([[True, False, True]])
     graph = build_graph("knn", x, alive=alive, neighbours=1)[0]
     assert torch.equal(graph, torch.tensor([[0.0, 0, 1], [0, 0, 0], [1, 0, 0]]))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 9])
+def test_knn_never_links_everybody(n: int) -> None:
+    graph = build_graph("knn", torch.randn(50, n, 8), neighbours=3)
+    assert float(graph.sum(dim=(1, 2)).max()) < n * (n - 1)
 
 
 def test_complete_graph_forgets_who_is_who() -> None:
