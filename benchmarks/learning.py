@@ -44,14 +44,13 @@ class Case:
 
 
 SUITES: dict[str, list[Case]] = {
-    # The long ones first, so that two jobs end together. VDFD's updates are dear: on 8m and 2s3z it gets a
-    # quarter and half as many as QMIX for the same environment steps (QMIX: one per 32 steps).
+    # The long ones first, so that two jobs end together. VDFD's updates are dear: it gets half as many as
+    # QMIX and VDN for the same environment steps.
     "qmix_family": [
-        Case("vdfd", "8m", 0, 300_000, pace=128),
-        Case("vdfd", "2s3z", 0, 300_000, pace=64),
-        *(Case("qmix", m, 0, 300_000) for m in ("8m", "2s3z")),
-        *(Case("vdfd", "3m", s, 130_000) for s in (0, 1, 2)),
-        *(Case(a, "3m", s, 200_000) for s in (0, 1, 2) for a in ("qmix", "vdn")),
+        *(Case("vdfd", m, 0, 300_000, pace=64) for m in ("8m", "2s3z")),
+        *(Case("qmix", m, 0, 300_000, pace=32) for m in ("8m", "2s3z")),
+        *(Case("vdfd", "3m", s, 100_000, pace=32) for s in (0, 1, 2)),
+        *(Case(a, "3m", s, 100_000, pace=16) for s in (0, 1, 2) for a in ("qmix", "vdn")),
     ],
 }
 
