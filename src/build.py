@@ -42,8 +42,8 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and available else "cpu")
 
 
-def make_env(composed: Composed, num_envs: int, purpose: str) -> Env:
-    """A batch of the chosen environment.
+def make_env(composed: Composed, copies: int, purpose: str) -> Env:
+    """A batch of ``copies`` of the chosen environment.
 
     Its seed comes from the run's, or from ``env_args.seed`` where the environment has that key and it is
     set, and from ``purpose`` (``env``, ``test_env``): tests never replay the battles of training.
@@ -51,8 +51,13 @@ def make_env(composed: Composed, num_envs: int, purpose: str) -> Env:
     part, config = ENVS.get(composed.chosen["env"]), composed.parts["env"]
     own = getattr(config, "seed", None)
     seed = named_seed(composed.run.seed if own is None else own, purpose)
-    env: Env = part(config, num_envs=num_envs, seed=seed)
+    env: Env = part(config, num_envs=copies, seed=seed)
     return env
+
+
+def num_envs(composed: Composed) -> int:
+    """Environments stepped together."""
+    return int(getattr(composed.parts["runner"], "batch_size_run", 1))
 
 
 def build_policy(composed: Composed, spec: EnvSpec, device: torch.device) -> Any:
@@ -63,8 +68,13 @@ def build_policy(composed: Composed, spec: EnvSpec, device: torch.device) -> Any
     return assembler.build("policy").to(device)
 
 
-def build(composed: Composed, env: Env) -> Parts:
-    """Build all parts around an environment, the same way for the same seed."""
+def build(composed: Composed) -> Parts:
+    """Build the environments and all parts around them, the same way for the same seed.
+
+    Whatever is wrong with the map, the memory or an optional dependency shows here.
+    """
+    torch.set_num_threads(composed.run.torch_threads)
+    env = make_env(composed, num_envs(composed), "env")
     torch.manual_seed(named_seed(composed.run.seed, "init"))
     device = choose_device(composed.run.device)
     # What the world model asks for decides which optional fields are kept, so it is built first.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .build import build_policy, choose_device, make_env
+from .build import build_policy, choose_device, make_env, num_envs
 from .checkpoint import find_checkpoint, load_checkpoint, read_meta
 from .config import Composed
 from .modules.policies.base import Policy
@@ -24,14 +24,14 @@ class Tester:
     Args:
         composed: the run.
         policy: what is tested, on ``device``.
-        num_envs: copies played together; they are made at the first test.
+        copies: environments played together; they are made at the first test.
     """
 
     def __init__(
-        self, composed: Composed, policy: Policy, device: torch.device, num_envs: int
+        self, composed: Composed, policy: Policy, device: torch.device, copies: int
     ) -> None:
         self._composed, self._policy, self._device = composed, policy, device
-        self._num_envs = num_envs
+        self._copies = copies
         self._rollout: Rollout | None = None
 
     def play(self, n_episodes: int, t_env: int) -> EpisodeStats:
@@ -39,12 +39,12 @@ class Tester:
         rollout = self._ensure_rollout()
         rollout.stats.clear()
         while (missing := n_episodes - len(rollout.stats.rows)) > 0:
-            play_episodes(rollout, np.arange(self._num_envs) < missing, t_env, test_mode=True)
+            play_episodes(rollout, np.arange(self._copies) < missing, t_env, test_mode=True)
         return rollout.stats
 
     def _ensure_rollout(self) -> Rollout:
         if self._rollout is None:
-            env = make_env(self._composed, self._num_envs, "test_env")
+            env = make_env(self._composed, self._copies, "test_env")
             generator = named_generator(self._composed.run.seed, "test_act", self._device)
             self._rollout = Rollout(env, self._policy, generator, self._device)
         return self._rollout
@@ -84,14 +84,14 @@ def evaluate_checkpoint(
         Means over the episodes.
     """
     state = load_checkpoint(find_checkpoint(checkpoint))
-    num_envs = min(n_episodes, getattr(composed.parts["runner"], "batch_size_run", 1))
+    copies = min(n_episodes, num_envs(composed))
     torch.set_num_threads(composed.run.torch_threads)
     device = choose_device(composed.run.device)
-    env = make_env(composed, num_envs, "spec")
+    env = make_env(composed, 1, "spec")
     policy = build_policy(composed, env.spec, device)
     env.close()
     policy.load_state_dict(state["policy"])
-    tester = Tester(composed, policy, device, num_envs)
+    tester = Tester(composed, policy, device, copies)
     try:
         stats = tester.play(n_episodes, int(state["counters"]["t_env"]))
     finally:

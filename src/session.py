@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .build import Parts, build
 from .checkpoint import find_checkpoint, load_checkpoint, read_meta
 from .config import Composed, compose, compose_stored
 from .errors import CheckpointError
@@ -36,8 +37,11 @@ def train(
     resumed = read_meta(checkpoint) if run.resume and checkpoint else None
     results = Path(run.local_results_path)
 
+    # Before anything is recorded: an unknown map or too large a buffer is no run.
+    parts = build(composed)
+
     def body(handle: RunHandle) -> dict[str, float]:
-        return _train(composed, handle, checkpoint)
+        return _train(composed, parts, handle, checkpoint)
 
     run_experiment(
         body,
@@ -74,12 +78,14 @@ def _compose(
     return compose(config, env_config, updates), checkpoint
 
 
-def _train(composed: Composed, handle: RunHandle, checkpoint: Path | None) -> dict[str, float]:
+def _train(
+    composed: Composed, parts: Parts, handle: RunHandle, checkpoint: Path | None
+) -> dict[str, float]:
     """Train inside a tracked run and say at the end what came out and where to look."""
     run = composed.run
     console = Console()
     logger = Logger(handle.log_scalar)
-    trainer = Trainer(composed, _Tracker(logger, console), handle.directory)
+    trainer = Trainer(composed, parts, _Tracker(handle, logger, console), handle.directory)
     if checkpoint is not None:
         trainer.load(load_checkpoint(checkpoint))
         log.info("continuing from %s at step %d", checkpoint, trainer.t_env)
@@ -145,8 +151,8 @@ def _shown(path: Path) -> Path:
 class _Tracker:
     """Sends the loop's numbers to the record and to the screen."""
 
-    def __init__(self, logger: Logger, console: Console) -> None:
-        self._logger, self._console = logger, console
+    def __init__(self, handle: RunHandle, logger: Logger, console: Console) -> None:
+        self._handle, self._logger, self._console = handle, logger, console
 
     def log_many(self, metrics: Mapping[str, float], t_env: int, prefix: str = "") -> None:
         self._logger.log_many(metrics, t_env, prefix)
@@ -156,6 +162,9 @@ class _Tracker:
 
     def report(self, t_env: int, split: Mapping[str, float]) -> None:
         self._console.report(t_env, self._logger.latest(), split)
+
+    def flush(self) -> None:
+        self._handle.flush()
 
 
 def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:

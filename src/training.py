@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .build import Parts, build, make_env
+from .build import Parts, num_envs
 from .checkpoint import save_checkpoint
 from .config import Composed
 from .errors import CheckpointError
@@ -36,6 +36,10 @@ class Tracker(Protocol):
         """One line on how it goes; ``split`` is the share of time per activity."""
         ...
 
+    def flush(self) -> None:
+        """Put everything logged so far where a kill cannot reach it."""
+        ...
+
 
 class Clock:
     """Says when something that happens every ``interval`` environment steps is due."""
@@ -56,19 +60,17 @@ class Trainer:
 
     Args:
         composed: what to run.
+        parts: what :func:`~phalanx.build.build` made of it.
         tracker: takes metrics and shows progress.
         folder: the run's folder; checkpoints go to ``folder/checkpoints``.
     """
 
-    def __init__(self, composed: Composed, tracker: Tracker, folder: Path) -> None:
-        self.composed, self.tracker, self.folder = composed, tracker, folder
+    def __init__(self, composed: Composed, parts: Parts, tracker: Tracker, folder: Path) -> None:
+        self.composed, self.parts = composed, parts
+        self.tracker, self.folder = tracker, folder
         run = self.run_config = composed.run
-        torch.set_num_threads(run.torch_threads)
-        batch = getattr(composed.parts["runner"], "batch_size_run", 1)
-        self.parts: Parts = build(composed, make_env(composed, batch, "env"))
-        self.tester = Tester(
-            composed, self.parts.policy, self.parts.device, min(batch, run.test_nepisode)
-        )
+        copies = min(num_envs(composed), run.test_nepisode)
+        self.tester = Tester(composed, parts.policy, parts.device, copies)
         self.t_env = 0
         self.n_updates = 0
         self.learning_since: int | None = None
@@ -182,6 +184,8 @@ class Trainer:
     def save(self) -> None:
         """Write ``checkpoints/latest``: everything needed to continue bit for bit."""
         start = time.perf_counter()
+        # A run continued from here never logs again what came before.
+        self.tracker.flush()
         state = self._networks() | {
             "learner": self.parts.learner.state_dict(),
             "runner": self.parts.runner.state_dict(),

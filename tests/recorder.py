@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from phalanx.build import build
 from phalanx.config import compose
 from phalanx.training import Trainer
 
@@ -24,6 +25,9 @@ class Recorder:
     def report(self, t_env: int, split: Mapping[str, float]) -> None:
         assert all(share >= 0 for share in split.values())
 
+    def flush(self) -> None:
+        pass
+
     def curve(self, name: str) -> list[tuple[int, float]]:
         """Steps and values of one metric."""
         return [(t, value) for key, t, value in self.rows if key == name]
@@ -32,4 +36,5 @@ class Recorder:
 def trainer(folder: Path, config: str, env_config: str, *words: str) -> tuple[Trainer, Recorder]:
     """A training run that is not tracked; call its ``run()``."""
     recorder = Recorder()
-    return Trainer(compose(config, env_config, words), recorder, folder), recorder
+    composed = compose(config, env_config, words)
+    return Trainer(composed, build(composed), recorder, folder), recorder
