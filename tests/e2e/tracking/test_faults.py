@@ -157,8 +157,8 @@ def test_interrupted_twice_a_run_ends_at_once(black_hole, results, write):
     time.sleep(0.7)  # recorded on disk, waiting for the server
     writer.send_signal(signal.SIGINT)
     begin = time.monotonic()
-    output += writer.communicate(timeout=10)[0]
-    assert time.monotonic() - begin < 3
+    output += writer.communicate(timeout=30)[0]
+    assert time.monotonic() - begin < 9  # left alone it waits for the server for 12 seconds
     assert writer.returncode != 0
     (run,) = runs(results)
     assert run.status == "INTERRUPTED"
