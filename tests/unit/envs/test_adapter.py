@@ -228,7 +228,9 @@ def test_children_die_with_their_parent(tmp_path: Path, ending: str) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         textwrap.dedent(f"""
-        import functools, sys
+        import functools, signal, sys
+        # A background job starts with SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.path.insert(0, {str(Path(__file__).parents[3])!r})
         import numpy as np
         from tests.unit.envs.fakes import Walk
