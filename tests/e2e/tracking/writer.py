@@ -7,6 +7,7 @@ Prints ``point N`` for every point, with the time, past Sacred's capture.
 import argparse
 import functools
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ RATE = 50
 
 
 def main() -> None:
+    # A background job, and what it starts, has SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("results", type=Path)
     parser.add_argument("seconds", type=float)
