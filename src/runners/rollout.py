@@ -69,6 +69,11 @@ class Rollout:
         self._return = np.zeros(B, np.float64)
         self._seen: Timestep | None = None
 
+    @property
+    def started(self) -> bool:
+        """Whether any episode was begun."""
+        return self._seen is not None
+
     def restart(self, mask: NDArray[np.bool_]) -> None:
         """Begin a new episode in the copies where ``mask`` (B,) is true."""
         start = time.perf_counter()
