@@ -57,6 +57,10 @@ SUITES: dict[str, list[Case]] = {
         *(Case("vdfd", "3m", s, 100_000, (pace(32),)) for s in (0, 1, 2)),
         *(Case(a, "3m", s, 100_000, (pace(16),)) for s in (0, 1, 2) for a in ("qmix", "vdn")),
     ],
+    # Equal pace for both, so that steps and updates compare at once.
+    "8m_2s3z": [
+        Case(a, m, 0, 300_000, (pace(32),)) for a in ("qmix", "vdfd") for m in ("8m", "2s3z")
+    ],
     # The same learners with PyMARL's optimiser, one update per 32 steps; VDFD a quarter and half of that.
     "pymarl_optimiser": [
         Case("vdfd", "8m", 0, 300_000, (*PYMARL, pace(128))),
