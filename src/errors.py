@@ -29,6 +29,10 @@ class EnvError(PhalanxError):
     """An environment cannot be built, or was used against its protocol."""
 
 
+class UnavailableActionError(EnvError, AssertionError):
+    """An agent was told to do what its action mask rules out (SMAC raises an AssertionError)."""
+
+
 class BufferMemoryError(PhalanxError):
     """A buffer would not fit into free memory."""
 

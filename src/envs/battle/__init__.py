@@ -13,12 +13,14 @@ not win rates there. What is approximate:
 
 from .maps import BattleMap, map_info, map_names
 from .rules import Options
+from .smac import StarCraft2Env
 from .snapshot import battle_reward, observe
 from .vec import VecBattle
 
 __all__ = [
     "BattleMap",
     "Options",
+    "StarCraft2Env",
     "VecBattle",
     "battle_reward",
     "map_info",

@@ -19,6 +19,8 @@ from .layout import (
     BLOCKER,
     ENERGY,
     EPISODE,
+    FILM_REAL,
+    FILM_WHOLE,
     GOAL_X,
     GOAL_Y,
     HEAL,
@@ -231,6 +233,16 @@ def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules
     out.dead_enemies[b] = dead_enemies
 
 
+@inner
+def film(units: Real, flags: Whole, frame: Array) -> None:
+    """Keep what a picture of this loop needs in ``frame`` (N_FILM, M)."""
+    for i in range(units.shape[1]):
+        for field in range(FILM_REAL):
+            frame[field, i] = units[field, i]
+        for field in range(FILM_WHOLE):
+            frame[FILM_REAL + field, i] = flags[field, i]
+
+
 @kernel
 def first_unavailable(actions: Array, state: State, out: Outputs) -> int:
     """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
@@ -309,12 +321,14 @@ def step_battles(
             alive = units[HEALTH, i] > 0.0
             work[i].total = units[HEALTH, i] + units[SHIELD, i] if alive else -1.0
         key = rng.episode_key(seed, first_index + b, battle[EPISODE])
-        for _ in range(rules.step_mul):
+        for k in range(rules.step_mul):
             battle[LOOP] += 1
             advance(
                 battle[LOOP], key, work, pairs, units, state.flags[b], battle, state.queue[b],
                 stats, rules,
             )  # fmt: skip
+            if b < out.film.shape[0]:
+                film(units, state.flags[b], out.film[b, k])
         battle[STEP] += 1
         conclude(b, state, out, work, stats, rules)
         show(b, state, out, stats, rules, terrain, shape)

@@ -30,6 +30,10 @@ ATTACKER, ALERT = 5, 6  # who hit last, and for how many loops that is remembere
 BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER on its left (1) or right (-1)
 N_WHOLE = 10
 
+# What a film keeps of every unit and loop: the first fields of either kind.
+FILM_REAL, FILM_WHOLE = COOLDOWN + 1, TARGET + 1
+N_FILM = FILM_REAL + FILM_WHOLE
+
 # Orders.
 STAND, MOVE, ATTACK, HEAL, MARCH = 0, 1, 2, 3, 4
 
@@ -78,6 +82,9 @@ class Outputs(NamedTuple):
     final_obs: NDArray[np.float32]  # (B, N, O), or empty without autoreset
     final_state: NDArray[np.float32]
     final_avail_actions: NDArray[np.uint8]
+    film: NDArray[
+        np.float32
+    ]  # (filmed battles, step_mul, N_FILM, M) loops of this step; may be empty
 
 
 # Working memory of one thread, a record per unit; it holds nothing from loop to loop.

@@ -34,6 +34,7 @@ class BattleMap:
         ally_bits, enemy_bits: column of each unit type in the one-hot type features.
         unit_type_bits: width of those features, 0 without.
         medics: whether a medivac's attack actions heal (SMAC's MMM maps).
+        map_type: SMAC's name for the kinds of units on the map.
     """
 
     name: str
@@ -49,6 +50,7 @@ class BattleMap:
     enemy_bits: tuple[tuple[str, int], ...] = ()
     unit_type_bits: int = 0
     medics: bool = False
+    map_type: str = ""
 
     @property
     def ally_shields(self) -> bool:
@@ -112,6 +114,7 @@ def find_map(name: str) -> BattleMap:
         enemy_bits=tuple(record["enemy_type_bit"].items()),
         unit_type_bits=record["unit_type_bits"],
         medics=record["map_type"] == "MMM",
+        map_type=record["map_type"],
     )
 
 

@@ -18,7 +18,7 @@ from .terrain import HEIGHT, PATHABLE, Terrain, inside
 from .units import Slots
 
 # Cells whose ground an agent can sense, in SMAC's order; the last one only for heights.
-_NEAR = np.array(
+NEAR = np.array(
     [[0, 4], [0, -4], [4, 0], [-4, 0], [2, 2], [-2, -2], [2, -2], [-2, 2], [0, 0]], dtype=np.int64
 )
 _HALF = MAP_SIZE / 2
@@ -139,12 +139,12 @@ def sense_ground(row: Array, at: int, x: float, y: float, terrain: Terrain, shap
     cell_x, cell_y = int(x), int(y)
     if shape.pathing_grid:
         for c in range(8):
-            px, py = cell_x + _NEAR[c, 0], cell_y + _NEAR[c, 1]
+            px, py = cell_x + NEAR[c, 0], cell_y + NEAR[c, 1]
             row[at] = terrain[PATHABLE, px, py] if inside(px, py) else 1.0
             at += 1
     if shape.terrain_height:
         for c in range(9):
-            px, py = cell_x + _NEAR[c, 0], cell_y + _NEAR[c, 1]
+            px, py = cell_x + NEAR[c, 0], cell_y + NEAR[c, 1]
             row[at] = terrain[HEIGHT, px, py] if inside(px, py) else 1.0
             at += 1
     return at

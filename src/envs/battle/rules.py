@@ -228,21 +228,41 @@ def slots_of(battle_map: BattleMap, profile: str) -> Slots:
     )
 
 
+class BlockSizes(NamedTuple):
+    """Widths of the blocks that observations and states are made of, the timestep left out."""
+
+    move: int
+    enemy: int  # per enemy seen
+    ally: int  # per other agent seen
+    own: int
+    ally_state: int  # per agent
+    enemy_state: int  # per enemy
+
+
+def block_sizes(battle_map: BattleMap, options: Options) -> BlockSizes:
+    """Widths of the blocks, as SMAC counts them."""
+    bits = battle_map.unit_type_bits
+    ally_shield, enemy_shield = int(battle_map.ally_shields), int(battle_map.enemy_shields)
+    last_action = options.obs_last_action * (ACTIONS_NO_ATTACK + len(battle_map.enemies))
+    return BlockSizes(
+        move=4 + 8 * options.obs_pathing_grid + 9 * options.obs_terrain_height,
+        enemy=4 + bits + options.obs_all_health * (1 + enemy_shield),
+        ally=4 + bits + options.obs_all_health * (1 + ally_shield) + last_action,
+        own=bits + options.obs_own_health * (1 + ally_shield),
+        ally_state=4 + ally_shield + bits,
+        enemy_state=3 + enemy_shield + bits,
+    )
+
+
 def build_features(battle_map: BattleMap, options: Options) -> Features:
     """Shapes of what the agents see, as SMAC counts them."""
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
+    blocks = block_sizes(battle_map, options)
     n_actions = ACTIONS_NO_ATTACK + n_enemies
-    bits = battle_map.unit_type_bits
-    ally_shield, enemy_shield = int(battle_map.ally_shields), int(battle_map.enemy_shields)
-    move = 4 + 8 * options.obs_pathing_grid + 9 * options.obs_terrain_height
-    enemy = 4 + bits + options.obs_all_health * (1 + enemy_shield)
-    ally = 4 + bits + options.obs_all_health * (1 + ally_shield)
-    ally += options.obs_last_action * n_actions
-    own = bits + options.obs_own_health * (1 + ally_shield)
-    obs_dim = move + n_enemies * enemy + (n_allies - 1) * ally + own
+    obs_dim = blocks.move + n_enemies * blocks.enemy + (n_allies - 1) * blocks.ally + blocks.own
     # SMAC reserves a slot for the timestep among the agent's own features and then appends it.
     obs_dim += 2 * options.obs_timestep_number
-    state_dim = n_allies * (4 + ally_shield + bits) + n_enemies * (3 + enemy_shield + bits)
+    state_dim = n_allies * blocks.ally_state + n_enemies * blocks.enemy_state
     state_dim += n_allies * n_actions * options.state_last_action + options.state_timestep_number
     if options.obs_instead_of_state:
         state_dim = n_allies * obs_dim
@@ -259,7 +279,7 @@ def build_features(battle_map: BattleMap, options: Options) -> Features:
         obs_as_state=bool(options.obs_instead_of_state),
         state_last_action=bool(options.state_last_action),
         state_timestep=bool(options.state_timestep_number),
-        ally_shields=bool(ally_shield),
-        enemy_shields=bool(enemy_shield),
-        type_bits=bits,
+        ally_shields=battle_map.ally_shields,
+        enemy_shields=battle_map.enemy_shields,
+        type_bits=battle_map.unit_type_bits,
     )

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EnvError
 from . import engine
-from .layout import HEALTH, N_REAL, SHIELD, make_work
-from .maps import find_map
-from .rules import as_record, build_features, build_rules, read_options, slots_of
+from .layout import HEALTH, N_REAL, SHIELD, Real, make_work
+from .maps import BattleMap, find_map
+from .rules import Options, as_record, build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
+from .units import Slots
 from .vec import pack_units
 
 
@@ -43,32 +44,43 @@ def observe(
     battle_map = find_map(map_name)
     options = read_options(smac_options)
     stats = slots_of(battle_map, "liberty")
-    rules = build_rules(battle_map, options, stats)
-    shape = build_features(battle_map, options)
-    n, e = rules.n_allies, rules.n_enemies
+    n, e = len(battle_map.agents), len(battle_map.enemies)
     allies = np.asarray(ally, dtype=np.float64)
     single = allies.ndim == 2
     allies = allies[None] if single else allies
     enemies = np.asarray(enemy, dtype=np.float64).reshape(len(allies), -1, 4)
     last = np.asarray(last_action, dtype=np.int64).reshape(len(allies), -1)
-    clock = np.asarray(step, dtype=np.float64).reshape(-1) / rules.limit
+    clock = np.asarray(step, dtype=np.float64).reshape(-1) / battle_map.limit
     _expect("ally", allies.shape[1:], (n, 6))
     _expect("enemy", enemies.shape[1:], (e, 4))
     _expect("last_action", last.shape[1:], (n,))
     _expect("step", clock.shape, (len(allies),))
     units = np.zeros((len(allies), N_REAL, n + e))
     pack_units(allies, enemies, units)
-    obs = np.zeros((len(allies), n, shape.obs_dim), np.float32)
-    state = np.zeros((len(allies), shape.state_dim), np.float32)
-    avail = np.zeros((len(allies), n, shape.n_actions), np.uint8)
-    alive = np.zeros((len(allies), n), np.bool_)
-    visibility = np.zeros((len(allies), n, n), np.bool_)
+    views = look_at(units, last, clock, battle_map, options, stats)
+    return {name: view[0] for name, view in views.items()} if single else views
+
+
+def look_at(
+    units: Real,
+    last_action: NDArray[np.int64],
+    clock: Real,
+    battle_map: BattleMap,
+    options: Options,
+    stats: Slots,
+) -> dict[str, NDArray[Any]]:
+    """``obs``, ``state`` and ``avail_actions`` of engine arrays: units (B, N_REAL, M), clock (B,)."""
+    rules, shape = build_rules(battle_map, options, stats), build_features(battle_map, options)
+    b, n = len(units), rules.n_allies
+    obs = np.zeros((b, n, shape.obs_dim), np.float32)
+    state = np.zeros((b, shape.state_dim), np.float32)
+    avail = np.zeros((b, n, shape.n_actions), np.uint8)
+    alive, visibility = np.zeros((b, n), np.bool_), np.zeros((b, n, n), np.bool_)
     engine.look_at(
-        units, last, clock, obs, state, avail, alive, visibility,
+        units, last_action, clock, obs, state, avail, alive, visibility,
         stats, as_record(rules), load_terrain(battle_map.terrain), as_record(shape),
     )  # fmt: skip
-    views: dict[str, NDArray[Any]] = {"obs": obs, "state": state, "avail_actions": avail}
-    return {name: view[0] for name, view in views.items()} if single else views
+    return {"obs": obs, "state": state, "avail_actions": avail}
 
 
 def battle_reward(

@@ -26,6 +26,18 @@ GROUND, AIR, COLOSSUS = 0, 1, 2  # planes of collision
 NOTHING, INSTANT, MISSILE, LINE, BURST = 0, 1, 2, 3, 4  # how damage travels
 ATTRIBUTES = ("Light", "Armored", "Biological", "Mechanical", "Massive", "Structure")
 SHOWN_SHIELD = {"Stalker": 80.0, "Zealot": 50.0, "Colossus": 150.0}  # SMAC, unit_max_shield
+GAME_TYPES = {
+    "Colossus": 4,
+    "Baneling": 9,
+    "Marine": 48,
+    "Marauder": 51,
+    "Medivac": 54,
+    "Zealot": 73,
+    "Stalker": 74,
+    "SpineCrawler": 98,
+    "Zergling": 105,
+    "Hydralisk": 107,
+}  # the game's numbers of its unit types
 _LAYERS = {"ground": 1, "air": 2}
 _PLANES = {"ground": GROUND, "air": AIR, "colossus": COLOSSUS}
 _DELIVERIES = {"instant": INSTANT, "missile": MISSILE, "line": LINE, "burst": BURST}

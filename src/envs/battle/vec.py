@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import EnvError
+from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
 from .layout import (
@@ -18,6 +18,7 @@ from .layout import (
     EPISODE,
     HEALTH,
     N_BATTLE,
+    N_FILM,
     N_REAL,
     N_WHOLE,
     SHIELD,
@@ -30,7 +31,7 @@ from .layout import (
     make_work,
 )
 from .maps import BattleMap, playable_map
-from .rules import as_record, build_features, build_rules, read_options, slots_of
+from .rules import Features, Rules, as_record, build_features, build_rules, read_options, slots_of
 from .terrain import load_terrain
 from .units import LINE, Slots
 
@@ -96,6 +97,7 @@ class VecBattle:
         self.first_index = _whole("first_index", first_index, 0)
         self.autoreset, self.strict = bool(autoreset), bool(strict)
         options = read_options(smac_options)
+        self.options, self.profile = options, profile
         self._stats = slots_of(self.map, profile)
         if not 0 <= start_jitter <= 1:
             raise EnvError(f"start_jitter must lie between 0 and 1 map unit, got {start_jitter!r}.")
@@ -113,7 +115,9 @@ class VecBattle:
         )
         n_agents = len(self.map.agents)
         self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
-        self._out = _empty_outputs(self.num_envs, n_agents, self._features, self.autoreset)
+        self._out = _empty_outputs(
+            self.num_envs, n_agents, self._rules, self._features, self.autoreset
+        )
         self._pool = ThreadPoolExecutor(threads) if self.threads > 1 else None
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))
@@ -163,14 +167,17 @@ class VecBattle:
             actions: (B, N) integers.
 
         Raises:
-            EnvError: wrong shape or type, or (strict) an action that is not available; names battle,
-                agent, action and what was available. Nothing has moved then.
+            EnvError: wrong shape or type; nothing has moved then.
+            UnavailableActionError: (strict) an action that is not available; names battle, agent,
+                action and what was available. Nothing has moved then either.
         """
         orders = self._actions(actions)
         if self.strict and not self._rules.scripted:
             offender = engine.first_unavailable(orders, self._battle_state, self._out)
             if offender >= 0:
-                raise EnvError(self._complaint(orders, *divmod(offender, self.spec.n_agents)))
+                raise UnavailableActionError(
+                    self._complaint(orders, *divmod(offender, self.spec.n_agents))
+                )
         if self._pool is None:
             self._step(0, self.num_envs, orders, 0)
             return
@@ -216,10 +223,15 @@ class VecBattle:
         records[:, 5] = np.maximum(records[:, 5], 0.0)
         return records[:n_agents].copy(), records[n_agents:, :4].copy()
 
+    @property
+    def slots(self) -> Slots:
+        """Unit data of each unit, allies first: (B, M) records of ``units.SLOT``, read-only."""
+        return np.broadcast_to(self._stats, (self.num_envs, len(self._stats)))
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: arrays and integers only."""
         outputs = as_dict(self._out)
-        for big in ("obs", "state", "visibility", "final_obs", "final_state"):
+        for big in ("obs", "state", "visibility", "final_obs", "final_state", "film"):
             del outputs[big]  # follow from the rest, or are only valid until the next step
         return {
             "map": self.map.name,
@@ -341,7 +353,14 @@ def _empty_state(n_battles: int, n_agents: int, stats: Slots) -> State:
     )
 
 
-def _empty_outputs(n_battles: int, n_agents: int, shape: Any, keep_final: bool) -> Outputs:
+def _empty_film(n_battles: int, rules: Rules) -> NDArray[np.float32]:
+    n_units = rules.n_allies + rules.n_enemies
+    return np.zeros((n_battles, rules.step_mul, N_FILM, n_units), np.float32)
+
+
+def _empty_outputs(
+    n_battles: int, n_agents: int, rules: Rules, shape: Features, keep_final: bool
+) -> Outputs:
     b, n = n_battles, n_agents
     kept = b if keep_final else 0
     return Outputs(
@@ -363,4 +382,5 @@ def _empty_outputs(n_battles: int, n_agents: int, shape: Any, keep_final: bool) 
         final_obs=np.zeros((kept, n, shape.obs_dim), np.float32),
         final_state=np.zeros((kept, shape.state_dim), np.float32),
         final_avail_actions=np.zeros((kept, n, shape.n_actions), np.uint8),
+        film=_empty_film(0, rules),
     )

@@ -1,0 +1,527 @@
+"""SMAC's own class, method for method, on top of one embedded battle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import EnvError, UnavailableActionError
+from .layout import N_REAL
+from .maps import BattleMap
+from .observation import NEAR
+from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Options, block_sizes
+from .snapshot import look_at
+from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
+from .units import GAME_TYPES
+from .vec import VecBattle, pack_units
+
+_OWN_TYPES_FROM = 2000  # the maps' own copies of unit types, used for the agents, count from here
+# SMAC's public attributes of the same names.
+_PUBLIC_OPTIONS = tuple(
+    field.name
+    for field in fields(Options)
+    if field.name not in ("step_mul", "move_amount", "window_size_x", "window_size_y")
+)
+_AHEAD = ((0, 1), (0, -1), (1, 0), (-1, 0))  # north, south, east, west
+
+
+class Position(NamedTuple):
+    """Where a unit is, in map units."""
+
+    x: float
+    y: float
+    z: float = 0.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit as the game's interface describes it. Health 0 is dead."""
+
+    tag: int
+    unit_type: int
+    owner: int  # 1 agents, 2 enemies
+    pos: Position
+    health: float
+    health_max: float
+    shield: float
+    shield_max: float
+    energy: float
+    energy_max: float
+    weapon_cooldown: float  # game loops
+    radius: float
+
+
+class StarCraft2Env:
+    """SMAC's ``StarCraft2Env`` without StarCraft II: code written for SMAC runs on it unchanged.
+
+    The constructor takes SMAC's keyword arguments with SMAC's defaults; methods have SMAC's names, return
+    types and quirks: lists of float32 vectors; with ``obs_timestep_number`` float64 and one number longer
+    than ``get_obs_size`` says; ``get_stats`` divides by zero before the first battle is over;
+    :meth:`get_visibility_matrix` leaves out the diagonal; ``heuristic_ai`` writes the actions carried out
+    into the list given to :meth:`step`. As in SMAC nothing restarts by itself. What speaks the game's own
+    protocol (``get_agent_action``, ``init_units``, ``update_units``, ``reward_battle``) is not there;
+    :func:`.battle_reward` computes the last.
+
+    Accepted without effect, since there is no game: ``difficulty``, ``game_version``, ``window_size_x``,
+    ``window_size_y``, ``debug``.
+
+    Args:
+        map_name: one of :func:`.map_names`, or a :class:`.BattleMap`.
+        seed: decides all battles; ``None`` draws one, which :meth:`seed` tells.
+        profile: unit data, ``"liberty"`` or ``"lotv"`` (not SMAC's).
+        start_jitter, random_delay: see :class:`.VecBattle` (not SMAC's).
+        others: see :class:`.Options`.
+
+    Attributes:
+        n_agents, n_enemies, n_actions, episode_limit, map_name: the task.
+        battles_won, battles_game, timeouts, force_restarts: counters since construction.
+        max_reward: most that a battle pays before scaling.
+        agents, enemies: :class:`Unit` by number, as they are now.
+        last_action: (N, A) float64, one-hot.
+
+    Raises:
+        EnvError: unknown map, profile or option, or a value of the wrong type or out of range.
+    """
+
+    n_actions_no_attack = ACTIONS_NO_ATTACK
+    n_actions_move = 4
+    n_obs_pathing = 8
+    n_obs_height = 9
+
+    def __init__(
+        self,
+        map_name: str | BattleMap = "8m",
+        step_mul: int = 8,
+        move_amount: float = 2,
+        difficulty: str = "7",
+        game_version: str | None = None,
+        seed: int | None = None,
+        continuing_episode: bool = False,
+        obs_all_health: bool = True,
+        obs_own_health: bool = True,
+        obs_last_action: bool = False,
+        obs_pathing_grid: bool = False,
+        obs_terrain_height: bool = False,
+        obs_instead_of_state: bool = False,
+        obs_timestep_number: bool = False,
+        state_last_action: bool = True,
+        state_timestep_number: bool = False,
+        reward_sparse: bool = False,
+        reward_only_positive: bool = True,
+        reward_death_value: float = 10,
+        reward_win: float = 200,
+        reward_defeat: float = 0,
+        reward_negative_scale: float = 0.5,
+        reward_scale: bool = True,
+        reward_scale_rate: float = 20,
+        replay_dir: str = "",
+        replay_prefix: str = "",
+        window_size_x: int = 1920,
+        window_size_y: int = 1200,
+        heuristic_ai: bool = False,
+        heuristic_rest: bool = False,
+        debug: bool = False,
+        *,
+        profile: str = "liberty",
+        random_delay: bool = True,
+        start_jitter: float = 0.0,
+    ) -> None:
+        given = locals()
+        options = {field.name: given[field.name] for field in fields(Options)}
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self._making: dict[str, Any] = {
+            "map_name": map_name,
+            "num_envs": 1,
+            "seed": self._seed,
+            "profile": profile,
+            "autoreset": False,
+            "strict": not heuristic_ai,  # what the policy wants is ignored then
+            "random_delay": random_delay,
+            "start_jitter": start_jitter,
+            **options,
+        }
+        self._launch()
+        battle_map, spec = self._battle.map, self._battle.spec
+        self.map_name, self.map_type = battle_map.name, battle_map.map_type
+        self.n_agents, self.n_enemies = spec.n_agents, len(battle_map.enemies)
+        self.n_actions, self.episode_limit = spec.n_actions, spec.episode_limit
+        self.unit_type_bits = battle_map.unit_type_bits
+        self.shield_bits_ally = int(battle_map.ally_shields)
+        self.shield_bits_enemy = int(battle_map.enemy_shields)
+        self._options = self._battle.options
+        for name in _PUBLIC_OPTIONS:
+            setattr(self, name, getattr(self._options, name))
+        self._move_amount, self._step_mul = move_amount, step_mul
+        self.window_size = (window_size_x, window_size_y)
+        self._blocks = block_sizes(battle_map, self._options)
+        self._slots = self._battle.slots[0]
+        types = [f"type_{bit}" for bit in range(self.unit_type_bits)]
+        self.ally_state_attr_names = ["health", "energy/cooldown", "rel_x", "rel_y"]
+        self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + types
+        self.enemy_state_attr_names = ["health", "rel_x", "rel_y"]
+        self.enemy_state_attr_names += ["shield"] * self.shield_bits_enemy + types
+        kinds = sorted(set(battle_map.agents))  # the order of the maps' own types is the alphabet's
+        self._type_of = [_OWN_TYPES_FROM + kinds.index(kind) for kind in battle_map.agents]
+        self._type_of += [GAME_TYPES[kind] for kind in battle_map.enemies]
+        whole = self._slots[self.n_agents :]
+        self.max_reward = float(
+            self.n_enemies * reward_death_value
+            + reward_win
+            + (whole["health"] + whole["shield"]).sum()
+        )
+        terrain = load_terrain(battle_map.terrain)
+        self.pathing_grid: NDArray[np.bool_] = terrain[PATHABLE] > 0
+        self.terrain_height: NDArray[np.float64] = terrain[HEIGHT].copy()
+        self.map_x = self.map_y = SIZE
+        self.max_distance_x = self.max_distance_y = MAP_SIZE
+        self.last_action = np.zeros((self.n_agents, self.n_actions))
+        self.reward = 0.0
+        self.battles_won = self.battles_game = self.timeouts = self.force_restarts = 0
+        self._episode_count = self._episode_steps = self._total_steps = 0
+        self._running, self._begun = False, False
+
+    def _launch(self) -> None:
+        self._battle = VecBattle(**self._making)
+        self._fresh = True  # the battle made has begun its first episode already
+
+    def reset(self) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
+        """Begin an episode; returns ``(get_obs(), get_state())``."""
+        if not self._fresh:
+            self._battle.reset()
+        self._fresh = False
+        self._episode_steps = 0
+        self._running = self._begun = True
+        self.last_action = np.zeros((self.n_agents, self.n_actions))
+        return self.get_obs(), self.get_state()
+
+    def full_restart(self) -> None:
+        """Start over as a relaunched game does: with the seed's first battle, at the next reset."""
+        self._battle.close()
+        self._launch()
+        self._running = self._begun = False
+        self.force_restarts += 1
+
+    def step(self, actions: Sequence[int] | Any) -> tuple[float, bool, dict[str, Any]]:
+        """Let every agent act once.
+
+        Args:
+            actions: one action per agent: a sequence, array or tensor of whole numbers.
+
+        Returns:
+            Reward, whether the episode is over, and ``battle_won, dead_allies, dead_enemies``; with
+            ``continuing_episode`` also ``episode_limit`` where the clock ended it.
+
+        Raises:
+            UnavailableActionError: (an AssertionError) names agent, action and what was available.
+            EnvError: before :meth:`reset`, after the end, or not one whole number per agent.
+        """
+        if not self._running:
+            raise EnvError(
+                "the episode is over: call reset() before the next step()"
+                if self._begun
+                else "step() before reset(): no episode has begun"
+            )
+        wanted = self._whole(actions)
+        try:
+            self._battle.step([wanted])
+        except UnavailableActionError as error:
+            message = str(error).removeprefix("battle 0, ")
+            raise UnavailableActionError(message) from None
+        self.last_action = np.eye(self.n_actions)[wanted]
+        if self._options.heuristic_ai and hasattr(actions, "__setitem__"):
+            for i, taken in enumerate(self._battle.actions_taken[0].tolist()):
+                actions[i] = taken
+        self._total_steps += 1
+        self._episode_steps += 1
+        seen = self._battle.info
+        won, timed_out = bool(seen["battle_won"][0]), bool(seen["episode_limit"][0])
+        info: dict[str, Any] = {
+            "battle_won": won,
+            "dead_allies": int(seen["dead_allies"][0]),
+            "dead_enemies": int(seen["dead_enemies"][0]),
+        }
+        over = bool(self._battle.terminated[0] or self._battle.truncated[0])
+        if over:
+            self._running = False
+            self._episode_count += 1
+            self.battles_game += 1
+            self.battles_won += won
+            self.timeouts += timed_out
+            if timed_out and self._options.continuing_episode:
+                info["episode_limit"] = True
+        self.reward = float(self._battle.reward[0])
+        return self.reward, over, info
+
+    def _whole(self, actions: Any) -> list[int]:
+        try:
+            given = list(actions)
+            wanted = [int(a) for a in given]
+            exact = all(w == g for w, g in zip(wanted, given, strict=True))
+        except (TypeError, ValueError):
+            exact, wanted = False, []
+        if not exact or len(wanted) != self.n_agents:
+            raise EnvError(
+                f"step() takes one whole number per agent ({self.n_agents} of them), got {actions!r}"
+            )
+        return wanted
+
+    def get_obs(self) -> list[NDArray[Any]]:
+        """Each agent's observation."""
+        return [self.get_obs_agent(i) for i in range(self.n_agents)]
+
+    def get_obs_agent(self, agent_id: int) -> NDArray[Any]:
+        """One agent's observation: float32, or float64 with the step number appended."""
+        self._check_begun()
+        obs: NDArray[Any] = self._battle.obs[0, agent_id].copy()
+        if self._options.obs_timestep_number:
+            obs = np.append(obs[:-1], self._episode_steps / self.episode_limit)
+        return obs
+
+    def get_state(self) -> NDArray[np.float32]:
+        """The global state."""
+        self._check_begun()
+        state: NDArray[np.float32] = self._battle.state[0].copy()
+        return state
+
+    def get_state_dict(self) -> dict[str, Any]:
+        """The state in pieces: ``allies`` and ``enemies``, one row per unit, and what else is in it."""
+        state = (
+            self._state_proper() if self._options.obs_instead_of_state else self.get_state()
+        ).astype(float)
+        rows = self.n_agents * self._blocks.ally_state
+        end = rows + self.n_enemies * self._blocks.enemy_state
+        pieces: dict[str, Any] = {
+            "allies": state[:rows].reshape(self.n_agents, -1),
+            "enemies": state[rows:end].reshape(self.n_enemies, -1),
+        }
+        if self._options.state_last_action:
+            pieces["last_action"] = self.last_action
+        if self._options.state_timestep_number:
+            pieces["timestep"] = self._episode_steps / self.episode_limit
+        return pieces
+
+    def _state_proper(self) -> NDArray[np.float32]:
+        """The state that ``obs_instead_of_state`` hides."""
+        self._check_begun()
+        ally, enemy = self._battle.units(0)
+        units = np.zeros((1, N_REAL, self.n_agents + self.n_enemies))
+        pack_units(ally[None], enemy[None], units)
+        options = replace(self._options, obs_instead_of_state=False)
+        last = np.full((1, self.n_agents), -1)
+        view = look_at(units, last, np.zeros(1), self._battle.map, options, self._slots)
+        state: NDArray[np.float32] = view["state"][0]
+        return state
+
+    def get_avail_actions(self) -> list[list[int]]:
+        """For each agent 1 where an action may be taken, else 0."""
+        self._check_begun()
+        mask: list[list[int]] = self._battle.avail_actions[0].tolist()
+        return mask
+
+    def get_avail_agent_actions(self, agent_id: int) -> list[int]:
+        """One agent's row of :meth:`get_avail_actions`."""
+        return self.get_avail_actions()[agent_id]
+
+    def get_visibility_matrix(self) -> NDArray[np.bool_]:
+        """(N, N + E) bool: which living agent sees which living unit, itself not counted."""
+        self._check_begun()
+        ally, enemy = self._battle.units(0)
+        at = np.concatenate([ally[:, :3], enemy[:, :3]])
+        apart = np.hypot(at[:, 0] - ally[:, :1], at[:, 1] - ally[:, 1:2])
+        seen: NDArray[np.bool_] = (apart < SIGHT_RANGE) & (at[:, 2] > 0) & (ally[:, 2:3] > 0)
+        np.fill_diagonal(seen, False)
+        return seen
+
+    def get_obs_size(self) -> int:
+        """Length of an observation as SMAC counts it, which leaves out one of two step numbers."""
+        return self._battle.spec.obs_dim - self._options.obs_timestep_number
+
+    def get_state_size(self) -> int:
+        """Length of the state as SMAC counts it."""
+        if self._options.obs_instead_of_state:
+            return self.get_obs_size() * self.n_agents
+        return self._battle.spec.state_dim
+
+    def get_obs_move_feats_size(self) -> int:
+        """Numbers about where an agent can walk."""
+        return self._blocks.move
+
+    def get_obs_enemy_feats_size(self) -> tuple[int, int]:
+        """Enemies, and numbers about each."""
+        return self.n_enemies, self._blocks.enemy
+
+    def get_obs_ally_feats_size(self) -> tuple[int, int]:
+        """Other agents, and numbers about each."""
+        return self.n_agents - 1, self._blocks.ally
+
+    def get_obs_own_feats_size(self) -> int:
+        """Numbers about the agent itself, the step number included."""
+        return self._blocks.own + self._options.obs_timestep_number
+
+    def get_ally_num_attributes(self) -> int:
+        """Numbers per agent in the state."""
+        return self._blocks.ally_state
+
+    def get_enemy_num_attributes(self) -> int:
+        """Numbers per enemy in the state."""
+        return self._blocks.enemy_state
+
+    def get_total_actions(self) -> int:
+        """Number of actions of each agent."""
+        return self.n_actions
+
+    def get_env_info(self) -> dict[str, Any]:
+        """Sizes and names that learners build from."""
+        return {
+            "state_shape": self.get_state_size(),
+            "obs_shape": self.get_obs_size(),
+            "n_actions": self.get_total_actions(),
+            "n_agents": self.n_agents,
+            "episode_limit": self.episode_limit,
+            "agent_features": self.ally_state_attr_names,
+            "enemy_features": self.enemy_state_attr_names,
+        }
+
+    def get_stats(self) -> dict[str, Any]:
+        """Counts of battles so far.
+
+        Raises:
+            ZeroDivisionError: no battle is over yet, as in SMAC.
+        """
+        return {
+            "battles_won": self.battles_won,
+            "battles_game": self.battles_game,
+            "battles_draw": self.timeouts,
+            "win_rate": self.battles_won / self.battles_game,
+            "timeouts": self.timeouts,
+            "restarts": self.force_restarts,
+        }
+
+    @property
+    def agents(self) -> dict[int, Unit]:
+        """The agents by number."""
+        return {i: self._unit(i) for i in range(self.n_agents)} if self._begun else {}
+
+    @property
+    def enemies(self) -> dict[int, Unit]:
+        """The enemies by number."""
+        first = self.n_agents
+        return {j: self._unit(first + j) for j in range(self.n_enemies)} if self._begun else {}
+
+    def get_unit_by_id(self, a_id: int) -> Unit:
+        """One agent as a unit."""
+        self._check_begun()
+        if not 0 <= a_id < self.n_agents:
+            raise EnvError(f"no agent {a_id}; there are {self.n_agents}, counted from 0.")
+        return self._unit(a_id)
+
+    def _unit(self, number: int) -> Unit:
+        ally, enemy = self._battle.units(0)
+        own = number < self.n_agents
+        row = ally[number] if own else enemy[number - self.n_agents]
+        slot = self._slots[number]
+        return Unit(
+            tag=number + 1,
+            unit_type=self._type_of[number],
+            owner=1 if own else 2,
+            pos=Position(float(row[0]), float(row[1])),
+            health=float(row[2]),
+            health_max=float(slot["health"]),
+            shield=float(row[3]),
+            shield_max=float(slot["shield"]),
+            energy=float(row[4]) if own else 0.0,
+            energy_max=float(slot["energy"]),
+            weapon_cooldown=float(row[5]) if own else 0.0,
+            radius=float(slot["radius"]),
+        )
+
+    def get_unit_types(self) -> list[int]:
+        """Type number of each agent, then of each enemy (the game's)."""
+        return list(self._type_of)
+
+    def get_unit_type_id(self, unit: Unit, ally: bool) -> int:
+        """A unit's column in the one-hot type."""
+        number = unit.tag - 1
+        if ally != (number < self.n_agents):
+            raise EnvError(
+                f"unit {unit.tag} is {'an enemy' if ally else 'an agent'}, not otherwise"
+            )
+        return int(self._slots[number]["type_bit"])
+
+    def unit_max_cooldown(self, unit: Unit) -> float:
+        """What the state divides a unit's cooldown (a medivac's energy) by."""
+        return float(self._slots[unit.tag - 1]["max_cooldown"])
+
+    def unit_max_shield(self, unit: Unit) -> float:
+        """What observations and state divide a unit's shield by."""
+        return float(self._slots[unit.tag - 1]["shown_shield"])
+
+    def unit_shoot_range(self, agent_id: int) -> float:
+        """How far an agent may choose targets, centre to centre; the same for all."""
+        return SHOOT_RANGE
+
+    def unit_sight_range(self, agent_id: int) -> float:
+        """How far an agent sees; the same for all."""
+        return SIGHT_RANGE
+
+    @staticmethod
+    def distance(x1: float, y1: float, x2: float, y2: float) -> float:
+        """Distance of two points."""
+        return float(np.hypot(x2 - x1, y2 - y1))
+
+    def check_bounds(self, x: int, y: int) -> bool:
+        """Whether a cell lies on the map."""
+        return 0 <= x < self.map_x and 0 <= y < self.map_y
+
+    def can_move(self, unit: Unit, direction: int) -> bool:
+        """Whether a step north (0), south (1), east (2) or west (3) begins on walkable ground."""
+        ahead = self._move_amount / 2
+        dx, dy = _AHEAD[direction]
+        x, y = int(unit.pos.x + dx * ahead), int(unit.pos.y + dy * ahead)
+        return self.check_bounds(x, y) and bool(self.pathing_grid[x, y])
+
+    def get_surrounding_points(
+        self, unit: Unit, include_self: bool = False
+    ) -> list[tuple[int, int]]:
+        """The cells around a unit that agents can sense, in SMAC's order."""
+        x, y = int(unit.pos.x), int(unit.pos.y)
+        return [(x + dx, y + dy) for dx, dy in NEAR[: 9 if include_self else 8]]
+
+    def get_surrounding_pathing(self, unit: Unit) -> list[float]:
+        """Whether the cells around can be walked on; off the map 1."""
+        return self._sense(self.pathing_grid, self.get_surrounding_points(unit))
+
+    def get_surrounding_height(self, unit: Unit) -> list[float]:
+        """Height of the cells around and of the unit's own; off the map 1."""
+        return self._sense(self.terrain_height, self.get_surrounding_points(unit, True))
+
+    def _sense(self, grid: NDArray[Any], points: list[tuple[int, int]]) -> list[float]:
+        return [float(grid[x, y]) if self.check_bounds(x, y) else 1.0 for x, y in points]
+
+    def only_medivac_left(self, ally: bool) -> bool:
+        """Whether a side is down to a medivac, on the maps where that ends the battle."""
+        if self.map_type != "MMM":
+            return False
+        units = (self.agents if ally else self.enemies).values()
+        fighters = [u for u in units if u.health > 0 and not self._heals(u)]
+        living = [u for u in units if u.health > 0]
+        return not fighters if ally else len(living) == 1 and not fighters
+
+    def _heals(self, unit: Unit) -> bool:
+        return bool(self._slots[unit.tag - 1]["heal_rate"] > 0)
+
+    def seed(self) -> int:
+        """The seed of all battles."""
+        return self._seed
+
+    def close(self) -> None:
+        """Nothing outlives the object."""
+        self._battle.close()
+
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise EnvError("no episode has begun: call reset() first")
