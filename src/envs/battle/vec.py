@@ -210,18 +210,32 @@ class VecBattle:
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
         engine.show_battles(mask, self._battle_state, self._out, *self._tables)
 
-    def units(self, battle: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def units(self, battle: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """One battle's units as :meth:`place` takes them: ally (N, 6), enemy (E, 4).
+
+        Without a number those of all battles: (B, N, 6) and (B, E, 4).
 
         Raises:
             EnvError: no such battle.
         """
-        self._check_battle(battle)
+        if battle is not None:
+            self._check_battle(battle)
         n_agents = self.spec.n_agents
-        units = self._battle_state.units[battle]
-        records = units[[X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN]].T
-        records[:, 5] = np.maximum(records[:, 5], 0.0)
-        return records[:n_agents].copy(), records[n_agents:, :4].copy()
+        units = self._battle_state.units[slice(None) if battle is None else battle]
+        fields = [X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN]
+        records = np.moveaxis(units[..., fields, :], -2, -1)
+        records[..., 5] = np.maximum(records[..., 5], 0.0)
+        return records[..., :n_agents, :].copy(), records[..., n_agents:, :4].copy()
+
+    @property
+    def loops_per_step(self) -> int:
+        """Game loops of one env step (``step_mul``)."""
+        return self._rules.step_mul
+
+    @property
+    def slots(self) -> Slots:
+        """Unit data of each unit, allies first: (B, M) records of ``units.SLOT``, read-only."""
+        return np.broadcast_to(self._stats, (self.num_envs, len(self._stats)))
 
     @property
     def slots(self) -> Slots:
