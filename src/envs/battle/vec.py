@@ -237,11 +237,6 @@ class VecBattle:
         """Unit data of each unit, allies first: (B, M) records of ``units.SLOT``, read-only."""
         return np.broadcast_to(self._stats, (self.num_envs, len(self._stats)))
 
-    @property
-    def slots(self) -> Slots:
-        """Unit data of each unit, allies first: (B, M) records of ``units.SLOT``, read-only."""
-        return np.broadcast_to(self._stats, (self.num_envs, len(self._stats)))
-
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: arrays and integers only."""
         outputs = as_dict(self._out)
