@@ -25,8 +25,10 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       every value of a run with its origin and description
   phalanx list [KIND [PART]]
       the parts there are, and the keys of one
-  phalanx runs | plot | db | sync
+  phalanx runs | compare | plot | export
       look at runs; each has --help
+  phalanx db | sync
+      the database of runs; each has --help
 
 `python src/main.py` is the same as `phalanx`. Examples:
 
@@ -39,7 +41,7 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 """
 
 OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "help")
-TRACKING_COMMANDS = ("runs", "plot", "db", "sync")
+TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "db", "sync")
 
 
 @dataclass

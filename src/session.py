@@ -16,6 +16,7 @@ from .errors import CheckpointError
 from .evaluation import evaluate_checkpoint
 from .tracking.console import Console
 from .tracking.experiment import RunHandle, run_experiment
+from .tracking.identity import task_name
 from .tracking.logger import Logger
 from .tracking.queries import run_folder
 from .training import Trainer
@@ -92,26 +93,16 @@ def _train(
     handle.info["env"] = trainer.parts.env.describe()
     handle.info["engine"] = handle.info["env"].get("engine", "")
     handle.info["device"] = str(trainer.parts.device)
-    console.start(run.t_max, f"{run.name} on {_task(composed)}, run {handle.run_id}")
+    console.start(run.t_max, f"{run.name} on {task_name(composed.nested())}, run {handle.run_id}")
     start = time.perf_counter()
     try:
         result = trainer.run()
     finally:
         console.close()
     minutes = (time.perf_counter() - start) / 60
-    handle.info["summary"] = {f"test_{k}": v for k, v in result.items()} | {"minutes": minutes}
     handle.set_result(result.get("battle_won_mean", result["return_mean"]))
     print(_epilogue(handle, result, trainer, minutes))
     return result
-
-
-def _task(composed: Composed) -> str:
-    """The name people call the task by."""
-    env = composed.parts["env"]
-    for key in ("map_name", "key", "game"):
-        if hasattr(env, key):
-            return str(getattr(env, key))
-    return composed.chosen["env"]
 
 
 def _epilogue(
@@ -177,6 +168,6 @@ def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     out = out or folder / "evaluation.csv"
     means = evaluate_checkpoint(folder, composed, composed.run.test_nepisode, out)
     numbers: dict[str, Any] = {k: round(v, 4) for k, v in means.items()}
-    print(f"{composed.run.test_nepisode} episodes of {_task(composed)}: {numbers}")
+    print(f"{composed.run.test_nepisode} episodes of {task_name(composed.nested())}: {numbers}")
     print(f"one row per episode: {out}")
     return 0

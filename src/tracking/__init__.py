@@ -1,1 +1,8 @@
-"""Recording of runs: on disk first, MongoDB as a mirror, and ways to look at them."""
+"""Recording runs and looking at them.
+
+For notebooks: :func:`runs` and :func:`points` give pandas tables of what was recorded.
+"""
+
+from .frames import points, runs
+
+__all__ = ["points", "runs"]

@@ -1,162 +1,248 @@
-"""The commands that look at runs: ``runs``, ``plot``, ``sync`` and ``db``."""
+"""The commands that look at runs and at the database."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from ..errors import TrackingError
 from . import server
-from .plots import choose_metric, plot_runs, task_name
-from .queries import RunRecord, find_run, runs
-from .record import Metric
+from .copying import copy_database
+from .export import FORMATS
+from .filters import parse_filter, select, sort
+from .plots import choose_metric, group_by_config, plot_runs, run_label
+from .queries import RunRecord, find_run, pick_run, runs
+from .record import RUNS_FOLDER
 from .sync import sync
-from .target import DEFAULT_DATABASE, require_target
+from .target import (
+    DEFAULT_DATABASE,
+    NO_DATABASE,
+    Target,
+    named_target,
+    reading_target,
+    require_target,
+)
+from .views import print_comparison, print_run, print_table
 
-_BARS = "▁▂▃▄▅▆▇█"
-_CURVE_WIDTH = 60
+_CHOICE = "RUN (number, uid, beginning of a uid, folder) or FILTER"
+_FILTER = """\
+A FILTER is KEY=VALUE, or another of != < <= > >= ~ (regular expression), in quotes where the shell
+needs them. KEY is a column (id uid name task seed status steps result duration started engine tags),
+a config key (map_name, config.env_args.map_name), info.KEY, or last.METRIC, min.METRIC, max.METRIC.
+VALUE1,VALUE2 means either. Examples:
+
+  phalanx runs map_name=MMM2 status=COMPLETED --sort max.test_battle_won_mean --reverse
+  phalanx runs 'last.test_return_mean>=10' name~^vdfd
+"""
 
 
 def add_subcommands(subparsers: Any) -> None:
-    """Add ``runs``, ``plot``, ``sync`` and ``db``; ``func`` of what is parsed runs the chosen one."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
+    """Add the commands; ``func`` of what is parsed runs the chosen one."""
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
         "--results",
         type=Path,
         default=Path("results"),
         help="folder of the runs (default: results)",
     )
-    _add_runs(subparsers, shared)
-    _add_plot(subparsers, shared)
-    _add_sync(subparsers, shared)
-    _add_db(subparsers, shared)
+    database = argparse.ArgumentParser(add_help=False, parents=[folder])
+    database.add_argument(
+        "--mongo-url",
+        help="MongoDB to use (default: PHALANX_MONGO_URL, else the embedded server; "
+        "none: the results folder alone)",
+    )
+    database.add_argument("--mongo-db", default=DEFAULT_DATABASE, help="database name")
+    _add_runs(subparsers, database)
+    _add_compare(subparsers, database)
+    _add_plot(subparsers, database)
+    _add_export(subparsers, database)
+    _add_sync(subparsers, database)
+    _add_db(subparsers, folder)
 
 
-def _add_runs(subparsers: Any, shared: argparse.ArgumentParser) -> None:
-    listing = subparsers.add_parser("runs", parents=[shared], help="list runs, or show one")
-    listing.set_defaults(func=_list_runs)
-    actions = listing.add_subparsers(metavar="ACTION")
-    show = actions.add_parser("show", help="config, numbers and curve of one run")
-    show.add_argument("run", help="run id, uid, beginning of a uid, or folder")
-    # Without a default of its own, so that --results may stand on either side of "show".
-    show.add_argument("--results", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    show.set_defaults(func=_show_run)
+def _add_runs(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    listing = subparsers.add_parser(
+        "runs",
+        parents=[database],
+        help="list runs, or show one",
+        usage="phalanx runs [FILTER ...] [options]\n       phalanx runs show RUN [options]",
+        epilog=_FILTER,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing.add_argument("words", nargs="*", metavar="FILTER", help="conditions; all must hold")
+    listing.add_argument("--sort", metavar="KEY", help="order by this key (default: start time)")
+    listing.add_argument("--reverse", action="store_true", help="highest, or newest, first")
+    listing.add_argument("--limit", type=int, metavar="N", help="the first N only")
+    listing.add_argument("--columns", metavar="KEY,...", help="columns to show")
+    listing.set_defaults(func=_runs)
 
 
-def _add_plot(subparsers: Any, shared: argparse.ArgumentParser) -> None:
-    plot = subparsers.add_parser("plot", parents=[shared], help="curves of runs as an image")
-    plot.add_argument("runs", nargs="+", metavar="RUN", help="as for `runs show`")
+def _add_compare(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    compare = subparsers.add_parser(
+        "compare", parents=[database], help="differences of runs, and their curves in one chart"
+    )
+    compare.add_argument("runs", nargs="+", metavar="RUN", help=_CHOICE)
+    compare.add_argument("--metric", help="default: test win rate, else test return")
+    compare.add_argument("--out", type=Path, help="also draw the curves into this image")
+    compare.set_defaults(func=_compare)
+
+
+def _add_plot(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    plot = subparsers.add_parser(
+        "plot",
+        parents=[database],
+        help="curves of runs as an image: per config the interquartile mean over seeds "
+        "and its 95 %% bootstrap interval",
+    )
+    plot.add_argument("runs", nargs="+", metavar="RUN", help=_CHOICE)
     plot.add_argument("--metric", help="default: test win rate, else test return")
     plot.add_argument("--out", type=Path, help="image file (default: METRIC.png in the first run)")
     plot.set_defaults(func=_plot)
 
 
-def _add_sync(subparsers: Any, shared: argparse.ArgumentParser) -> None:
-    deliver = subparsers.add_parser(
-        "sync", parents=[shared], help="deliver runs to MongoDB that were recorded without it"
+def _add_export(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    export = subparsers.add_parser(
+        "export", parents=[database], help="points of runs as tidy CSV or for marl-eval"
     )
-    deliver.add_argument("--mongo-url", help="default: PHALANX_MONGO_URL, else the embedded server")
-    deliver.add_argument("--mongo-db", default=DEFAULT_DATABASE, help="database name")
+    export.add_argument("runs", nargs="*", metavar="RUN", help=f"{_CHOICE} (default: all runs)")
+    export.add_argument("--format", choices=sorted(FORMATS), default="csv", help="default: csv")
+    export.add_argument(
+        "--metric", action="append", metavar="NAME", help="this metric only; may be repeated"
+    )
+    export.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    export.set_defaults(func=_export)
+
+
+def _add_sync(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    deliver = subparsers.add_parser(
+        "sync", parents=[database], help="deliver runs to MongoDB that were recorded without it"
+    )
     deliver.add_argument("--all", action="store_true", help="also runs that were delivered before")
     deliver.set_defaults(func=_sync)
 
 
-def _add_db(subparsers: Any, shared: argparse.ArgumentParser) -> None:
-    database = subparsers.add_parser("db", help="the embedded database server")
+def _add_db(subparsers: Any, folder: argparse.ArgumentParser) -> None:
+    database = subparsers.add_parser("db", help="the embedded database server; copies of databases")
     actions = database.add_subparsers(required=True, metavar="ACTION")
     for name, func, doc in (
         ("start", _start_db, "start it, if it does not run"),
         ("stop", _stop_db, "stop it"),
         ("status", _db_status, "say whether it runs, and where"),
     ):
-        actions.add_parser(name, parents=[shared], help=doc).set_defaults(func=func)
+        actions.add_parser(name, parents=[folder], help=doc).set_defaults(func=func)
+    copy = actions.add_parser(
+        "copy", parents=[folder], help="copy all runs of one database into another, ids kept"
+    )
+    where = "embedded, an address without a password, or env:VARIABLE that holds the address"
+    copy.add_argument("source", metavar="SRC", help=where)
+    copy.add_argument("destination", metavar="DST", help="likewise")
+    copy.add_argument("--mongo-db", default=DEFAULT_DATABASE, help="database name on both sides")
+    copy.set_defaults(func=_copy_db)
 
 
-def _list_runs(arguments: argparse.Namespace) -> int:
-    known = runs(arguments.results)
-    if not known:
-        print(f"no runs in {arguments.results}")
+def _runs(arguments: argparse.Namespace) -> int:
+    if arguments.words[:1] == ["show"]:
+        return _show_run(arguments, arguments.words[1:])
+    conditions = []
+    for word in arguments.words:
+        condition = parse_filter(word)
+        if condition is None:
+            raise TrackingError(f"{word!r} is no filter: expected KEY=VALUE, or `runs show RUN`")
+        conditions.append(condition)
+    known = runs(arguments.results, _target(arguments))
+    chosen = select(known, conditions)
+    if not chosen:
+        print(f"no runs in {arguments.results}" if not known else "no run meets these conditions")
         return 0
-    table = Table()
-    for column in (
-        "id",
-        "name",
-        "task",
-        "seed",
-        "status",
-        "steps",
-        "test win",
-        "test return",
-        "uid",
-    ):
-        table.add_column(column, justify="right" if column in ("id", "seed", "steps") else "left")
-    for run in known:
-        table.add_row(
-            "-" if run.run_id is None else str(run.run_id),
-            run.name,
-            task_name(run),
-            str(run.config.get("seed", "")),
-            run.status,
-            f"{run.steps:,}",
-            _last(run, "test_battle_won_mean"),
-            _last(run, "test_return_mean"),
-            run.uid,
-        )
-    _console().print(table)
+    if arguments.sort:
+        chosen = sort(chosen, arguments.sort, reverse=arguments.reverse)
+    elif arguments.reverse:
+        chosen.reverse()
+    columns = arguments.columns.split(",") if arguments.columns else None
+    print_table(chosen[: arguments.limit], columns)
     return 0
 
 
-def _show_run(arguments: argparse.Namespace) -> int:
-    run = find_run(arguments.results, arguments.run)
-    console, metrics = _console(), run.metrics()
-    number = "not in a database yet" if run.run_id is None else f"id {run.run_id}"
-    console.print(
-        f"run {run.uid} ({number}): {run.name} on {task_name(run)}, {run.status}", markup=False
-    )
-    spent = (
-        ""
-        if run.stop_time is None
-        else f", took {str(run.stop_time - run.start_time).split('.')[0]}"
-    )
-    console.print(f"started {run.start_time:%Y-%m-%d %H:%M:%S} UTC{spent}", markup=False)
-    console.print(f"result {run.result}; files in {run.directory}", markup=False)
-    for title, content in (("config", run.config), ("info", run.info)):
-        card = Table("key", "value", title=title, title_justify="left")
-        for key, value in _flat(content):
-            card.add_row(key, str(value))
-        console.print(card, markup=False)
-    numbers = Table("metric", "last", "min", "max", "points", title="metrics", title_justify="left")
-    for name, metric in sorted(metrics.items()):
-        values = metric.values
-        numbers.add_row(
-            name, *(f"{v:.4g}" for v in (values[-1], min(values), max(values))), str(len(values))
+def _show_run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    if len(words) != 1:
+        raise TrackingError("`phalanx runs show` takes one RUN")
+    print_run(find_run(arguments.results, words[0], _target(arguments)))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    chosen = _chosen(arguments)
+    metric = choose_metric(chosen, arguments.metric)
+    print_comparison(chosen, metric)
+    if arguments.out is not None:
+        labels = [f"{run_label(run)}: {run.name}, {run.task}" for run in chosen]
+        plot_runs(
+            {label: [run] for label, run in zip(labels, chosen, strict=True)}, metric, arguments.out
         )
-    console.print(numbers)
-    for name in ("test_battle_won_mean", "test_return_mean"):
-        if name in metrics:
-            console.print(_curve(name, metrics[name]), markup=False)
+        print(arguments.out)
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    chosen = [find_run(arguments.results, name) for name in arguments.runs]
+    chosen = _chosen(arguments)
     metric = choose_metric(chosen, arguments.metric)
-    out = arguments.out or _default_image(chosen[0], metric)
-    plot_runs(chosen, metric, out)
+    out = arguments.out or (chosen[0].directory or Path()) / f"{metric}.png"
+    plot_runs(group_by_config(chosen), metric, out)
     print(out)
     return 0
 
 
-def _default_image(run: RunRecord, metric: str) -> Path:
-    if run.directory is None:
-        return Path(f"{metric}.png")
-    return run.directory / f"{metric}.png"
+def _export(arguments: argparse.Namespace) -> int:
+    chosen = _chosen(arguments)
+    write = FORMATS[arguments.format]
+    if arguments.out is None:
+        write(chosen, sys.stdout, arguments.metric)
+        return 0
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with open(arguments.out, "w", encoding="utf-8", newline="") as out:
+        write(chosen, out, arguments.metric)
+    print(f"{len(chosen)} runs in {arguments.out}", file=sys.stderr)
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace) -> list[RunRecord]:
+    """The runs that were named, and those that meet all filters; all of them without any word.
+
+    Raises:
+        TrackingError: a name fits no run, or no run meets the filters.
+    """
+    folders, names, conditions = [], [], []
+    for word in arguments.runs:
+        if Path(word).is_dir():
+            folders.append(find_run(arguments.results, word))
+        elif (condition := parse_filter(word)) is not None:
+            conditions.append(condition)
+        else:
+            names.append(word)
+    if folders and not names and not conditions:
+        return folders
+    known = runs(arguments.results, _target(arguments))
+    where = str(arguments.results / RUNS_FOLDER)
+    chosen = folders + [pick_run(known, name, where) for name in names]
+    if conditions or not arguments.runs:
+        chosen += select(known, conditions)
+    if not chosen:
+        raise TrackingError(f"no run in {where} meets these conditions; `phalanx runs` lists them")
+    return list({run.uid: run for run in chosen}.values())
+
+
+def _target(arguments: argparse.Namespace) -> Target | None:
+    return reading_target(
+        mongo_url=arguments.mongo_url, results_dir=arguments.results, database=arguments.mongo_db
+    )
 
 
 def _sync(arguments: argparse.Namespace) -> int:
+    if arguments.mongo_url == NO_DATABASE:
+        raise TrackingError("`phalanx sync` needs a database, and --mongo-url=none is none")
     target = require_target(
         mongo_url=arguments.mongo_url, results_dir=arguments.results, database=arguments.mongo_db
     )
@@ -186,41 +272,16 @@ def _db_status(arguments: argparse.Namespace) -> int:
     return 0 if running else 3
 
 
+def _copy_db(arguments: argparse.Namespace) -> int:
+    source, destination = (
+        named_target(name, arguments.results, arguments.mongo_db)
+        for name in (arguments.source, arguments.destination)
+    )
+    copied = copy_database(source, destination, lambda name, n: print(f"{name}: {n}"))
+    print(f"{copied.get('runs', 0)} runs copied to {destination.label}")
+    return 0
+
+
 def _db_folder(arguments: argparse.Namespace) -> Path:
     results: Path = arguments.results
     return results.absolute() / "db"
-
-
-def _console() -> Console:
-    # Piped output must not be cut to a made-up terminal width.
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in sorted(nested.items()):
-        if isinstance(value, dict) and value:
-            flat += _flat(value, f"{prefix}{key}.")
-        else:
-            flat.append((prefix + key, value))
-    return flat
-
-
-def _last(run: RunRecord, name: str) -> str:
-    return f"{run.latest[name]:.3f}" if name in run.latest else ""
-
-
-def _curve(name: str, metric: Metric) -> str:
-    values = [v for v in metric.values if v == v and abs(v) != float("inf")]
-    if not values:
-        return f"{name}: no finite values"
-    width = min(_CURVE_WIDTH, len(values))
-    buckets = [
-        values[i * len(values) // width : (i + 1) * len(values) // width] for i in range(width)
-    ]
-    means = [sum(bucket) / len(bucket) for bucket in buckets]
-    low, high = min(means), max(means)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    bars = "".join(_BARS[round((mean - low) * scale)] for mean in means)
-    return f"{name}  {bars}  {low:.3g} to {high:.3g}"

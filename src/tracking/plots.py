@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import MissingDependencyError, TrackingError
+from ..errors import MissingDependencyError, TrackingError, did_you_mean
+from .identity import config_digest
 from .queries import RunRecord
+from .record import Metric
+from .stats import bootstrap_interval, interquartile_mean, on_common_steps
 
 DEFAULT_METRICS = ("test_battle_won_mean", "test_return_mean")
-# Config keys that do not make a different experiment.
-_IGNORED = (
-    "seed",
-    "label",
-    "resume",
-    "checkpoint_path",
-    "mongo_url",
-    "mongo_db",
-    "local_results_path",
-)
 
 
 def choose_metric(runs: Sequence[RunRecord], metric: str | None = None) -> str:
@@ -28,13 +20,15 @@ def choose_metric(runs: Sequence[RunRecord], metric: str | None = None) -> str:
     Raises:
         TrackingError: a run lacks it; lists what there is.
     """
-    common = set.intersection(*(set(run.metrics()) for run in runs))
+    # Runs that other programs recorded have no summary of their metrics.
+    common = set.intersection(*(set(run.latest or run.metrics()) for run in runs))
     for name in [metric] if metric else DEFAULT_METRICS:
         if name in common:
             return name
     wanted = repr(metric) if metric else " or ".join(map(repr, DEFAULT_METRICS))
     raise TrackingError(
-        f"not every run has the metric {wanted}; all have: {', '.join(sorted(common)) or 'none'}"
+        f"not every run has the metric {wanted}; all have: {', '.join(sorted(common)) or 'none'}."
+        + (did_you_mean(metric, common) if metric else "")
     )
 
 
@@ -42,31 +36,27 @@ def group_by_config(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """Runs that differ in the seed alone, under one label each."""
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        rest = {k: v for k, v in run.config.items() if k not in _IGNORED}
-        groups.setdefault(json.dumps(rest, sort_keys=True), []).append(run)
+        groups.setdefault(config_digest(run.config, seed=False), []).append(run)
     labels: dict[str, list[RunRecord]] = {}
     for members in groups.values():
-        label = f"{members[0].name}, {task_name(members[0])}"
+        label = f"{members[0].name}, {members[0].task}"
         if label in labels:
-            label += f" ({members[0].uid})"
+            label += f" ({run_label(members[0])})"
         labels[label] = members
     return labels
 
 
-def task_name(run: RunRecord) -> str:
-    """The name people call the run's task by: map, key, game, or the env itself."""
-    arguments = run.config.get("env_args") or {}
-    for key in ("map_name", "key", "game"):
-        if arguments.get(key):
-            return str(arguments[key])
-    return str(run.config.get("env", ""))
+def run_label(run: RunRecord) -> str:
+    """What tells a run from others in a legend: its number, else its uid."""
+    return run.uid if run.run_id is None else f"run {run.run_id}"
 
 
-def plot_runs(runs: Sequence[RunRecord], metric: str, out: Path) -> None:
-    """Draw one curve per config: the mean over its seeds, and a band from lowest to highest.
+def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path) -> None:
+    """Draw one curve per group: the interquartile mean over its runs, and its bootstrap interval.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
+        TrackingError: a run has no points of the metric, or the runs of a group share no steps.
     """
     try:
         import matplotlib
@@ -74,7 +64,6 @@ def plot_runs(runs: Sequence[RunRecord], metric: str, out: Path) -> None:
         raise MissingDependencyError(
             "plots need matplotlib; install it: pip install 'phalanx[plot]'"
         ) from None
-    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -82,23 +71,38 @@ def plot_runs(runs: Sequence[RunRecord], metric: str, out: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     colours = matplotlib.color_sequences["tab10"]
-    for i, (label, members) in enumerate(group_by_config(runs).items()):
-        curves = [run.metrics()[metric] for run in members]
-        # Seeds log at slightly different steps; beyond the shortest run there is no mean over all.
-        end = min(max(curve.steps) for curve in curves)
-        start = max(min(curve.steps) for curve in curves)
-        grid = np.unique([s for curve in curves for s in curve.steps if start <= s <= end])
-        values = np.stack([np.interp(grid, curve.steps, curve.values) for curve in curves])
+    for i, (label, members) in enumerate(groups.items()):
+        steps, values = on_common_steps([curve_of(run, metric) for run in members])
+        if not len(steps):
+            raise TrackingError(f"the runs of {label!r} have no steps of {metric} in common")
         colour = colours[i % len(colours)]
-        seeds = f", {len(members)} seeds" if len(members) > 1 else ""
-        axes.plot(grid, values.mean(axis=0), color=colour, label=label + seeds)
-        if len(members) > 1:
-            axes.fill_between(
-                grid, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0
-            )
+        several = len(members) > 1
+        if several:
+            low, high = bootstrap_interval(values)
+            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            label += f", IQM of {len(members)} seeds, 95 %"
+        axes.plot(
+            steps,
+            interquartile_mean(values),
+            color=colour,
+            label=label,
+            marker="." if len(steps) == 1 else None,
+        )
     axes.set_xlabel("environment steps")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     axes.legend()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
+
+
+def curve_of(run: RunRecord, metric: str) -> Metric:
+    """The points of one metric.
+
+    Raises:
+        TrackingError: the run has none.
+    """
+    found = run.metrics().get(metric)
+    if found is None or not found.steps:
+        raise TrackingError(f"{run_label(run)} has no points of {metric!r}")
+    return found

@@ -1,17 +1,35 @@
-"""Finding recorded runs and reading them back."""
+"""Finding recorded runs and reading them back, from the database or from the results folder."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import TrackingError
 from .files import read_json
-from .record import MIRROR_FILE, RUNS_FOLDER, Metric, SpooledRun, is_live, read_metrics
+from .identity import task_name
+from .record import (
+    MIRROR_FILE,
+    RUNS_FOLDER,
+    SILENCE_SECONDS,
+    Metric,
+    SpooledRun,
+    is_live,
+    milliseconds,
+    read_metrics,
+    utc_now,
+)
 from .sync import run_directories
+from .target import Target, redact
+
+log = logging.getLogger(__name__)
+
+# What a run document holds that a record does not need; output and sources are most of it.
+_NOT_READ = ("captured_out", "experiment.sources", "host", "resources", "fail_trace", "artifacts")
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,8 @@ class RunRecord:
         stop_time: UTC; None while it runs.
         result: what the run set as its outcome.
         info: facts such as ``engine``, ``versions``, ``git``, ``summary``.
-        latest: last value of each metric.
-        steps: the furthest environment step of any metric.
         directory: its folder; None if only the database has it.
+        tags: set in Omniboard; the results folder knows of none.
     """
 
     uid: str
@@ -42,41 +59,97 @@ class RunRecord:
     stop_time: dt.datetime | None
     result: Any
     info: dict[str, Any]
-    latest: dict[str, float]
-    steps: int
     directory: Path | None
+    tags: tuple[str, ...]
     _load_metrics: Callable[[], dict[str, Metric]] = field(repr=False, compare=False)
 
+    @property
+    def task(self) -> str:
+        """The name people call the run's task by."""
+        return task_name(self.config)
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """Last value of each metric."""
+        return dict(self.info.get("summary", {}).get("last", {}))
+
+    @property
+    def steps(self) -> int:
+        """The furthest environment step of any metric."""
+        return int(self.info.get("summary", {}).get("steps", 0))
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took; None while it runs."""
+        return (
+            None if self.stop_time is None else (self.stop_time - self.start_time).total_seconds()
+        )
+
     def metrics(self) -> dict[str, Metric]:
-        """All metrics by name."""
+        """All metrics by name.
+
+        The folder has every point; the database a thinned copy of very long metrics.
+        """
         return self._load_metrics()
 
 
-def runs(results_dir: Path) -> list[RunRecord]:
-    """All runs recorded below a results folder, oldest first."""
-    found = []
+def runs(results_dir: Path, target: Target | None = None) -> list[RunRecord]:
+    """All runs, oldest first: those of a database and those of a results folder it lacks.
+
+    Where both have a run, the database tells, unless the folder's record was not delivered to its
+    end. A database that does not answer is passed over with a warning.
+
+    Args:
+        results_dir: folder of the runs; need not exist.
+        target: the database; None to read the folder only.
+    """
+    found: dict[str, RunRecord] = {}
+    answered = False
+    if target is not None:
+        try:
+            found = {run.uid: run for run in _from_database(target, results_dir)}
+            answered = True
+        except Exception as error:  # a database that is away must not hide what the folder has
+            log.warning(
+                "%s cannot be read (%s); these are the runs of %s",
+                target.label,
+                redact(str(error)).split(",")[0][:150],
+                results_dir,
+            )
     for directory in run_directories(results_dir):
+        mark = read_json(directory / MIRROR_FILE, {})
+        delivered = bool(mark.get("complete")) and (
+            target is not None and mark.get("target") == target.label
+        )
+        if answered and delivered:
+            continue  # the database has it, or somebody deleted it there
         spooled = SpooledRun.read(directory)
         if spooled is not None:
-            found.append(_record(spooled))
-    return sorted(found, key=lambda run: (run.start_time, run.uid))
+            found[spooled.uid] = _from_folder(spooled, mark)
+    return sorted(found.values(), key=lambda run: (run.start_time, run.uid))
 
 
-def find_run(results_dir: Path, name: str) -> RunRecord:
+def find_run(results_dir: Path, name: str, target: Target | None = None) -> RunRecord:
     """The run called by its number, its uid, the beginning of its uid, or its folder.
 
     Raises:
         TrackingError: there is no such run, or several.
     """
-    spooled = SpooledRun.read(Path(name)) if Path(name).is_dir() else None
-    if spooled is not None:
-        return _record(spooled)
-    spooled = SpooledRun.read(results_dir / RUNS_FOLDER / name)
-    if spooled is not None:
-        return _record(spooled)
-    known = runs(results_dir)
+    for directory in (Path(name), results_dir / RUNS_FOLDER / name):
+        spooled = SpooledRun.read(directory) if name and directory.is_dir() else None
+        if spooled is not None:
+            return _from_folder(spooled, read_json(spooled.directory / MIRROR_FILE, {}))
+    return pick_run(runs(results_dir, target), name, str(results_dir / RUNS_FOLDER))
+
+
+def pick_run(known: list[RunRecord], name: str, where: str) -> RunRecord:
+    """The one of ``known`` that is called ``name``.
+
+    Raises:
+        TrackingError: there is no such run in ``where``, or several.
+    """
     if not known:
-        raise TrackingError(f"no run {name!r}: there are no runs in {results_dir / RUNS_FOLDER}")
+        raise TrackingError(f"no run {name!r}: there are no runs in {where}")
     matches = [run for run in known if str(run.run_id) == name]
     matches = matches or [run for run in known if name and run.uid.startswith(name)]
     if len(matches) == 1:
@@ -84,9 +157,7 @@ def find_run(results_dir: Path, name: str) -> RunRecord:
     if matches:
         uids = ", ".join(run.uid for run in matches)
         raise TrackingError(f"{name!r} could be any of the runs {uids}")
-    raise TrackingError(
-        f"no run {name!r} in {results_dir / RUNS_FOLDER}; `phalanx runs` lists them"
-    )
+    raise TrackingError(f"no run {name!r} in {where}; `phalanx runs` lists them")
 
 
 def run_folder(results_dir: Path, name: str) -> Path:
@@ -100,11 +171,9 @@ def run_folder(results_dir: Path, name: str) -> Path:
     return directory
 
 
-def _record(spooled: SpooledRun) -> RunRecord:
+def _from_folder(spooled: SpooledRun, mark: Mapping[str, Any]) -> RunRecord:
     run, directory = spooled.run, spooled.directory
-    stopped = run.get("stop_time")
-    number = read_json(directory / MIRROR_FILE, {}).get("run_id")
-    latest = run.get("latest", {})
+    number = mark.get("run_id")
     died = run["status"] == "RUNNING" and not is_live(spooled)
     return RunRecord(
         uid=spooled.uid,
@@ -112,12 +181,53 @@ def _record(spooled: SpooledRun) -> RunRecord:
         name=str(run.get("experiment", {}).get("name", "")),
         status="DIED" if died else run["status"],
         config=spooled.config,
-        start_time=dt.datetime.fromisoformat(run["start_time"]),
-        stop_time=dt.datetime.fromisoformat(stopped) if stopped else None,
+        start_time=milliseconds(run["start_time"]),
+        stop_time=milliseconds(run["stop_time"]) if run.get("stop_time") else None,
         result=run.get("result"),
         info=spooled.info,
-        latest={name: point["value"] for name, point in latest.items()},
-        steps=int(max((point["step"] for point in latest.values()), default=0)),
         directory=directory,
+        tags=(),
         _load_metrics=lambda: read_metrics(directory),
     )
+
+
+def _from_database(target: Target, results_dir: Path) -> list[RunRecord]:
+    db = target.connect()
+    found = db.runs.find({}, dict.fromkeys(_NOT_READ, 0))
+    return [_from_document(db, document, results_dir) for document in found]
+
+
+def _from_document(db: Any, document: dict[str, Any], results_dir: Path) -> RunRecord:
+    run_id = document["_id"]
+    # Runs recorded by others' programs have no uid.
+    uid = str(document.get("meta", {}).get("uid", f"database-{run_id}"))
+    info = {key: item for key, item in document.get("info", {}).items() if key != "metrics"}
+    status = str(document.get("status", ""))
+    start = document.get("start_time") or dt.datetime.min
+    silent = utc_now() - (document.get("heartbeat") or start)
+    directory = results_dir.absolute() / RUNS_FOLDER / uid
+    here = directory.is_dir()
+    board = document.get("omniboard") or {}
+    return RunRecord(
+        uid=uid,
+        run_id=run_id,
+        name=str(document.get("experiment", {}).get("name", "")),
+        status="DIED"
+        if status == "RUNNING" and silent.total_seconds() > SILENCE_SECONDS
+        else status,
+        config=document.get("config", {}),
+        start_time=start,
+        stop_time=document.get("stop_time"),
+        result=document.get("result"),
+        info=info,
+        directory=directory if here else None,
+        tags=tuple(board.get("tags") or ()),
+        _load_metrics=lambda: read_metrics(directory) if here else _metrics_of(db, run_id),
+    )
+
+
+def _metrics_of(db: Any, run_id: int) -> dict[str, Metric]:
+    return {
+        str(found["name"]): Metric(found["steps"], found["values"], found["timestamps"])
+        for found in db.metrics.find({"run_id": run_id})
+    }

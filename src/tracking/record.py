@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,17 @@ def read_output(directory: Path) -> str:
         return ""
 
 
+def point_summary(latest: Mapping[str, Row]) -> dict[str, Any]:
+    """Plain numbers about all metrics that tables show and sort by: furthest step, last, min, max."""
+    return {
+        "steps": int(max((point["step"] for point in latest.values()), default=0)),
+        **{
+            kind: {name: point[key] for name, point in latest.items()}
+            for kind, key in (("last", "value"), ("min", "min"), ("max", "max"))
+        },
+    }
+
+
 def merge_rows(rows: list[Row]) -> dict[str, Metric]:
     """Metrics by name from rows of the metrics file."""
     metrics: dict[str, Metric] = {}
@@ -79,7 +91,7 @@ def merge_rows(rows: list[Row]) -> dict[str, Metric]:
         metric = metrics.setdefault(row["name"], Metric())
         metric.steps += row["steps"]
         metric.values += row["values"]
-        metric.timestamps += [dt.datetime.fromisoformat(time) for time in row["timestamps"]]
+        metric.timestamps += map(milliseconds, row["timestamps"])
     return metrics
 
 
@@ -116,6 +128,12 @@ def is_live(run: SpooledRun) -> bool:
             return not free
     beat = dt.datetime.fromisoformat(run.run["heartbeat"])
     return (utc_now() - beat).total_seconds() < SILENCE_SECONDS
+
+
+def milliseconds(text: str) -> dt.datetime:
+    """A recorded time as precise as MongoDB keeps it, so that both records give the same answers."""
+    time = dt.datetime.fromisoformat(text)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def utc_now() -> dt.datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import math
 import shutil
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from .record import (
     OUTPUT_FILE,
     SpooledRun,
     cut_metrics,
+    point_summary,
 )
 from .sources import digest, store_sources
 
@@ -73,6 +75,7 @@ class Spool(RunObserver):  # type: ignore[misc]
         self._run_lock = FileLock(directory / LOCK_FILE)
         self._held = False
         self._pending = _Pending()
+        self._latest: dict[str, Row] = {}
         self._changed: set[str] = set()
         self._trouble: str | None = None
         self._appenders: dict[str, AppendFile] = {}
@@ -214,7 +217,6 @@ class Spool(RunObserver):  # type: ignore[misc]
                 "start_time": time.isoformat(),
                 "resources": [],
                 "artifacts": [],
-                "latest": {},
                 "experiment": plain(ex_info),
                 "command": command,
                 "host": plain(host_info),
@@ -249,10 +251,22 @@ class Spool(RunObserver):  # type: ignore[misc]
             self._note_latest(row)
 
     def _note_latest(self, row: Row) -> None:
-        """Keep the last point of each metric where listing runs finds it without reading them all."""
-        self.run["latest"][row["name"]] = {"step": row["steps"][-1], "value": row["values"][-1]}
+        """Keep last, lowest and highest value of each metric for those who list runs."""
+        known = self._latest.get(row["name"], {})
+        finite = [value for value in row["values"] if math.isfinite(value)]
+        if "min" in known and math.isfinite(known["min"]):
+            finite += [known["min"], known["max"]]
+        self._latest[row["name"]] = {
+            "step": row["steps"][-1],
+            "value": row["values"][-1],
+            "min": min(finite, default=math.nan),
+            "max": max(finite, default=math.nan),
+        }
 
     def _update_info(self, info: dict[str, Any]) -> None:
+        own = info.get("summary")
+        own = own if isinstance(own, dict) else {}
+        info["summary"] = {**own, **point_summary(self._latest)}
         if info != self.info:
             self.info = info
             self._changed.add("info")

@@ -13,10 +13,14 @@ from . import server
 
 URL_VARIABLE = "PHALANX_MONGO_URL"
 NO_DATABASE = "none"
+EMBEDDED = "embedded"
 DEFAULT_DATABASE = "phalanx"
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
-_PASSWORD = re.compile(r"(?:://|^)[^/@]*:[^/]*@")
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
+# Options of an address that hold secrets, and what they hold.
+_SECRET_OPTION = re.compile(
+    r"((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&\s]*", re.I
+)
 # host:port:database, host:port or database, as Sacred's -m takes them
 _SACRED_ADDRESS = re.compile(
     r"(?:(?P<host>[\w.-]+):(?P<port>\d{1,5}))?(?::|^)?(?P<database>[\w-]+)?$"
@@ -29,7 +33,7 @@ def redact(url: str) -> str:
     >>> redact("mongodb://me:secret@db.lab:27017/x")
     'mongodb://***@db.lab:27017/x'
     """
-    return _CREDENTIALS.sub("***@", url)
+    return _SECRET_OPTION.sub(r"\1***", _CREDENTIALS.sub("***@", url))
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,45 @@ def require_target(
     return target
 
 
+def reading_target(
+    *, mongo_url: str | None, results_dir: Path, database: str = DEFAULT_DATABASE
+) -> Target | None:
+    """Like :func:`choose_target`, for those who only look: the embedded server if it runs, else None.
+
+    What the embedded server has was recorded in the folder beside it, so there is no need to start it.
+    """
+    target = choose_target(mongo_url=mongo_url, results_dir=results_dir, database=database)
+    if target is not None and target.server_dir is not None and server.status(target.server_dir):
+        return target
+    return target if target is not None and target.url is not None else None
+
+
+def named_target(name: str, results_dir: Path, database: str = DEFAULT_DATABASE) -> Target:
+    """The database a word of the command line names.
+
+    Args:
+        name: ``embedded``, an address without a password, or ``env:VARIABLE`` for the address in an
+            environment variable.
+        results_dir: folder of the runs, beside which the embedded server is.
+        database: its name.
+
+    Raises:
+        ConfigError: the variable is not set, or the address is malformed or carries a password.
+    """
+    if name == EMBEDDED:
+        return Target(database, server_dir=results_dir.absolute() / "db")
+    kind, colon, variable = name.partition(":")
+    if colon and kind == "env":
+        if not os.environ.get(variable):
+            raise ConfigError(f"{name}: the environment variable {variable} is not set")
+        return Target(database, url=_checked(os.environ[variable]))
+    _refuse_password(name, "the command line")
+    return Target(database, url=_checked(name))
+
+
 def _refuse_password(address: str, origin: str) -> None:
-    if _PASSWORD.search(address):
+    user = address.partition("://")[2] or address
+    if ":" in user.rpartition("@")[0] or _SECRET_OPTION.search(address):
         raise ConfigError(
             f"{origin}: a password there would end up in process lists and in the run's record. "
             f"Put the address into the environment variable {URL_VARIABLE} instead."

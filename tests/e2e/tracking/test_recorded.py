@@ -24,7 +24,14 @@ def test_a_run_is_recorded_and_a_replay_changes_nothing(mongo, results, write):
     assert document["meta"]["uid"] == run.uid
     assert document["meta"]["comment"] == "first"
     assert document["info"]["engine"] == "embedded"
-    assert document["info"]["summary"] == {"points": len(logged(output))}
+    last = len(logged(output)) - 1
+    assert document["info"]["summary"] == {
+        "points": last + 1,
+        "steps": last,
+        "last": {"loss": last / 2, "return_mean": last},
+        "min": {"loss": 0.0, "return_mean": 0.0},
+        "max": {"loss": last / 2, "return_mean": last},
+    }
     assert {"python", "torch", "sacred", "phalanx"} <= document["info"]["versions"].keys()
     assert "run 1 " in document["captured_out"]
     files = gridfs.GridFS(db)

@@ -1,12 +1,16 @@
 """Finding runs, and the commands that show them."""
 
 import argparse
+import csv
+import io
 import json
 import sys
 
 import pytest
 
-from phalanx.errors import MissingDependencyError, TrackingError
+from phalanx.errors import ConfigError, MissingDependencyError, TrackingError
+from phalanx.tracking import points
+from phalanx.tracking import runs as run_table
 from phalanx.tracking.cli import add_subcommands
 from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.plots import group_by_config
@@ -76,6 +80,88 @@ def test_runs_lists_and_shows(results, capsys):
         assert word in shown
     assert command("runs", "--results", results / "none") == 0
     assert "no runs" in capsys.readouterr().out
+
+
+def test_runs_are_filtered_sorted_and_cut(results, capsys):
+    def listed(*words):
+        assert command("runs", "--results", results, "--columns", "name,seed", *words) == 0
+        return [
+            tuple(cell.strip() for cell in line.strip("│").split("│"))
+            for line in capsys.readouterr().out.splitlines()
+            if line.startswith("│")
+        ]
+
+    assert listed() == [("qmix", "1"), ("qmix", "2"), ("vdn", "1")]
+    assert listed("name=qmix", "config.seed>1") == [("qmix", "2")]
+    assert listed("map_name=3m,8m", "name~^v") == [("vdn", "1")]
+    assert listed("max.test_battle_won_mean<0.5") == [("qmix", "2")]
+    assert listed("--sort", "seed", "--reverse")[0] == ("qmix", "2")
+    assert listed("--reverse", "--limit", "1") == [("vdn", "1")]
+    assert command("runs", "name=iql", "--results", results) == 0
+    assert "no run meets" in capsys.readouterr().out
+    with pytest.raises(TrackingError, match="Did you mean 'map_name'"):
+        listed("mapname=3m")
+    with pytest.raises(TrackingError, match="is no filter"):
+        listed("3m")
+
+
+def test_runs_are_compared(results, tmp_path, capsys):
+    uids = [run.uid for run in runs(results)]
+    out = tmp_path / "both.png"
+    assert command("compare", *uids[:2], "--results", results, "--out", out) == 0
+    shown = capsys.readouterr().out
+    (seeds,) = [line for line in shown.splitlines() if line.startswith("│ seed ")]
+    assert [cell.strip() for cell in seeds.strip("│").split("│")] == ["seed", "1", "2"]
+    assert "env_args.map_name" not in shown  # the same in both
+    assert "0.9, 0.9" in shown
+    chart = [line.split("│")[1] for line in shown.splitlines() if line[9:11] == " │"]
+    assert len(chart) == 14
+    assert chart[0].rstrip().endswith("A")  # 0.9, at the last step but one
+    assert chart[7].rstrip().endswith("B")  # 0.45, half as high
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_points_are_exported_as_tidy_csv(results, tmp_path, capsys):
+    assert command("export", "name=qmix", "--results", results) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 2 * (10 + 1)
+    won = [row for row in rows if row["metric"] == "test_battle_won_mean" and row["seed"] == "2"]
+    assert [float(row["value"]) for row in won] == [t / 200 for t in range(0, 100, 10)]
+    assert [int(row["step"]) for row in won] == [t + 2 for t in range(0, 100, 10)]
+    assert {(row["env"], row["task"], row["run"]) for row in rows} == {("sc2", "3m", "")}
+    out = tmp_path / "new" / "loss.csv"
+    assert command("export", "--results", results, "--metric", "loss", "--out", out) == 0
+    assert [row["value"] for row in csv.DictReader(out.open())] == ["nan"] * 3
+
+
+def test_points_are_exported_for_marl_eval(results, capsys):
+    assert command("export", "--format", "marl-eval", "--results", results) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert list(exported["sc2"]["3m"]) == ["qmix", "vdn"]
+    assert sorted(exported["sc2"]["3m"]["qmix"]) == ["seed_1", "seed_2"]
+    seed = exported["sc2"]["3m"]["qmix"]["seed_2"]
+    assert seed["step_10"] == {"step_count": 92, "battle_won_mean": [0.45]}
+    assert seed["absolute_metrics"] == {"battle_won_mean": [0.45]}
+    assert len(seed) == 11
+
+
+def test_runs_and_points_are_pandas_tables(results):
+    table = run_table("name=qmix", results=results, mongo_url="none")
+    assert list(table.index) == [run.uid for run in runs(results)[:2]]
+    assert list(table["config.env_args.map_name"]) == ["3m", "3m"]
+    assert list(table["max.test_battle_won_mean"]) == [0.9, 0.45]
+    found = points("name=qmix", metrics=["test_battle_won_mean"], results=results, mongo_url="none")
+    means = found.groupby("seed")["value"].mean()
+    assert means.to_dict() == pytest.approx({1: 0.45, 2: 0.225})
+    assert run_table("name=iql", results=results, mongo_url="none").empty
+    with pytest.raises(ConfigError, match="expected KEY=VALUE"):
+        run_table("qmix", results=results, mongo_url="none")
+
+
+def test_a_missing_pandas_names_the_extra(results, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[pandas\]'"):
+        run_table(results=results)
 
 
 def test_seeds_of_one_config_share_a_curve(results, tmp_path, capsys):

@@ -51,7 +51,8 @@ def test_a_run_is_on_disk_with_config_metrics_files_and_result(tmp_path, caplog)
     assert run.run_id is None
     assert run.stop_time >= run.start_time
     assert run.info["engine"] == "embedded"
-    assert run.info["summary"] == {"won": 0.5}
+    numbers = {key: {"loss": 1.5} for key in ("last", "min", "max")}
+    assert run.info["summary"] == {"won": 0.5, "steps": 10, **numbers}
     assert {"python", "torch", "numpy", "numba", "sacred", "phalanx"} <= run.info["versions"].keys()
     loss = run.metrics()["loss"]
     assert (loss.steps, loss.values) == ([0, 10], [1.5, 1.5])
@@ -106,6 +107,8 @@ def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path, ca
     assert run.metrics()["loss"].steps == [0, 10, 20, 30, 40, 50]
     assert run.metrics()["loss"].values == [0, 0, 0, 30, 30, 30]
     assert run.metrics()["only_in_0"].steps == [0, 10, 20]
+    assert run.info["summary"]["max"] == {"loss": 30, "only_in_0": 1, "only_in_30": 1}
+    assert (run.steps, run.latest["loss"]) == (50, 30)
     assert (run.directory / "cout.txt").read_text() == "part 0\npart 30\n"
     assert caplog.records == []
 
@@ -244,7 +247,7 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost(tmp_path, monkeypatch, cap
     assert [row["steps"] for row in spool.rows_since(cursor)[0]] == [[3]]
     spool.completed_event(stop_time=START, result=1)
     assert read_metrics(tmp_path / "run")["loss"].steps == [0, 1, 2, 3]
-    assert find_run(tmp_path, str(tmp_path / "run")).info == {"a": 2}
+    assert find_run(tmp_path, str(tmp_path / "run")).info["a"] == 2
     assert "can be written again" in caplog.records[-1].getMessage()
 
 
