@@ -36,11 +36,17 @@ class Case:
     seed: int
     t_max: int
     words: tuple[str, ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the line in the plot: the algorithm and what sets it apart in its suite."""
+        return f"{self.algorithm}_{self.label}" if self.label else self.algorithm
 
     @property
     def stem(self) -> str:
         """File name without ending."""
-        return f"{self.algorithm}-{self.map_name}-seed{self.seed}"
+        return f"{self.name}-{self.map_name}-seed{self.seed}"
 
 
 PYMARL = ("optim=rmsprop", "lr=0.0005")  # PyMARL's optimiser; the shipped configs use Adam at 0.001
@@ -52,14 +58,25 @@ def pace(steps: int) -> str:
 
 
 SUITES: dict[str, list[Case]] = {
-    # VDFD's updates are dear: it gets half as many for the same environment steps.
+    # VDFD's updates are dear: it gets half as many for the same environment steps, and more of these.
     "3m": [
-        *(Case("vdfd", "3m", s, 100_000, (pace(32),)) for s in (0, 1, 2)),
+        *(Case("vdfd", "3m", s, 200_000, (pace(32),)) for s in (0, 1, 2)),
         *(Case(a, "3m", s, 100_000, (pace(16),)) for s in (0, 1, 2) for a in ("qmix", "vdn")),
     ],
     # Equal pace for both, so that steps and updates compare at once.
     "8m_2s3z": [
         Case(a, m, 0, 300_000, (pace(32),)) for a in ("qmix", "vdfd") for m in ("8m", "2s3z")
+    ],
+    # Which loss weights of VDFD: all runs alike but for the words that name them.
+    "vdfd_weights": [
+        Case("vdfd", "5m_vs_6m", 0, 100_000, words, label)
+        for label, words in {
+            "shipped": (),
+            "kl_0.01": ("weight_ac_kl=0.01", "weight_af_kl=0.01"),
+            "kl_1": ("weight_ac_kl=1.0", "weight_af_kl=1.0"),
+            "rec_0.1": ("weight_ac_rec=0.1", "weight_af_rec=0.1", "weight_st_rec=0.1"),
+            "rec_10": ("weight_ac_rec=10.0", "weight_af_rec=10.0", "weight_st_rec=10.0"),
+        }.items()
     ],
     # The same learners with PyMARL's optimiser, one update per 32 steps; VDFD a quarter and half of that.
     "pymarl_optimiser": [
@@ -98,7 +115,7 @@ def train(case: Case, folder: Path) -> str:
     config = json.loads((run / "config.json").read_text())
     for key in ("seed", "local_results_path", "mongo_url"):  # of one run and machine
         del config[key]
-    config_file = folder / f"{case.algorithm}-{case.map_name}.json"
+    config_file = folder / f"{case.name}-{case.map_name}.json"
     config_file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     return f"{case.stem}: {minutes:.1f} min"
 
@@ -138,8 +155,8 @@ def plot(suite: str, folder: Path) -> None:
         with file.open() as source:
             rows = list(csv.DictReader(source))
         points = [(int(r["t_env"]), float(r["test_battle_won_mean"])) for r in rows]
-        runs[case.map_name][case.algorithm].append(points)
-        minutes[case.map_name, case.algorithm].append(float(rows[-1]["run_minutes"]))
+        runs[case.map_name][case.name].append(points)
+        minutes[case.map_name, case.name].append(float(rows[-1]["run_minutes"]))
     figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
     lines = [
         "| map | algorithm | seeds | best test win rate by seed | last | steps to 0.9 | min per run |",

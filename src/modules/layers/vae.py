@@ -20,32 +20,38 @@ def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
     weights = torch.split(layer.weight, [part.shape[1] for part in parts], dim=1)
     total = F.linear(parts[0], weights[0], layer.bias)
     for part, weight in zip(parts[1:], weights[1:], strict=True):
-        total = torch.addmm(total, part, weight.t())
+        total.addmm_(part, weight.t())
     return total
 
 
-class JointVAE(nn.Module):
-    """Variational auto-encoder over a joint vector: a hidden layer each way.
+class TransitionVAE(nn.Module):
+    """Variational auto-encoder whose code is the team's next latent: a hidden layer each way.
+
+    Choice: the mean is the latent before plus a change. A latent moves little in a step, and a map through
+    a hidden layer narrower than it could not even leave it as it is.
 
     Args:
-        features: length of what is encoded and reconstructed.
-        hidden: width of the hidden layers.
         latent: length of the joint latent.
+        hidden: width of the hidden layers.
+        extra: length of what else is encoded and reconstructed (the joint action).
     """
 
-    def __init__(self, features: int, hidden: int, latent: int) -> None:
+    def __init__(self, latent: int, hidden: int, extra: int = 0) -> None:
         super().__init__()
+        features = latent + extra
         self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, 2 * latent)
         self.third = nn.Linear(latent, hidden)
         self.fourth = nn.Linear(hidden, features)
 
-    def encode(self, *parts: Tensor) -> Gaussian:
-        """Distribution over the latent (R, latent) for the parts (R, F_i) of the features."""
-        return Gaussian.of(self.second(torch.relu(linear_of_parts(self.first, parts))))
+    def encode(self, before: Tensor, *extra: Tensor) -> Gaussian:
+        """Distribution over the latent (R, latent) that follows ``before`` (R, latent)."""
+        hidden = torch.relu_(linear_of_parts(self.first, (before, *extra)))
+        change = Gaussian.of(self.second(hidden))
+        return Gaussian(before + change.mean, change.logvar)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Reconstruction (R, features) from a latent (R, latent)."""
+        """Latent before and extra, side by side (R, latent + extra), from a latent (R, latent)."""
         x: Tensor = self.fourth(torch.relu(self.third(latent)))
         return x
 

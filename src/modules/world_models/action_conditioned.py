@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..layers.gala import Operators
 from ..layers.gaussian import Gaussian
 from ..layers.packing import Packing
-from ..layers.vae import JointVAE
+from ..layers.vae import TransitionVAE
 from .branch import BranchOutput, BranchSettings, Draw, joint
 
 
@@ -69,7 +69,7 @@ class ActionConditioned(nn.Module):
         self.autoencoder = settings.autoencoder(hidden_dim)
         joint_dim = settings.joint_dim
         self.prior = (
-            JointVAE(joint_dim + settings.n_agents * n_actions, settings.vae_hidden_dim, joint_dim)
+            TransitionVAE(joint_dim, settings.vae_hidden_dim, settings.n_agents * n_actions)
             if settings.prior
             else None
         )

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..layers.gala import Operators
 from ..layers.gaussian import Gaussian
 from ..layers.packing import Packing
-from ..layers.vae import JointVAE
+from ..layers.vae import TransitionVAE
 from .branch import BranchOutput, BranchSettings, Draw, joint
 
 
@@ -32,9 +32,7 @@ class ActionFree(nn.Module):
         self.settings = settings
         self.autoencoder = settings.autoencoder(obs_dim, recurrent=True)
         joint_dim = settings.joint_dim
-        self.prior = (
-            JointVAE(joint_dim, settings.vae_hidden_dim, joint_dim) if settings.prior else None
-        )
+        self.prior = TransitionVAE(joint_dim, settings.vae_hidden_dim) if settings.prior else None
         self.aggregate = nn.Linear(settings.stacked_dim, settings.rollout_dim)
 
     def forward(

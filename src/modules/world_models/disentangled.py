@@ -43,7 +43,7 @@ class Disentangled(WorldModel):
     """Action-conditioned, action-free and static branch with latent imagination (VDFD)."""
 
     class Config(PartConfig):
-        latent_dim: int = Field(32, ge=1, description="Z, latent of one agent in each branch")
+        latent_dim: int = Field(16, ge=1, description="Z, latent of one agent in each branch")
         rollout_dim: int = Field(64, ge=1, description="C, width of what the mixer gets")
         gala_hidden_dim: int = Field(64, ge=1, description="hidden width of graph auto-encoders")
         vae_hidden_dim: int = Field(64, ge=1, description="hidden width of joint auto-encoders")

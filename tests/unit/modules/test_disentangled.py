@@ -59,7 +59,8 @@ def test_parallel_action_conditioned_branch_equals_a_loop_over_time() -> None:
 
     posterior_noise, *imagination_noise, prior_noise = draw.drawn
     contexts, kl, rec, at = [], [], [], 0
-    state = torch.zeros(packing.sizes[0], N * 32)
+    Z = branch.settings.latent_dim
+    state = torch.zeros(packing.sizes[0], N * Z)
     for size in packing.sizes:
         rows = slice(at, at + size)
         before = state[:size]
@@ -73,8 +74,8 @@ def test_parallel_action_conditioned_branch_equals_a_loop_over_time() -> None:
         kl.append(branch.settings.kl_loss(joint(q), p) * size)
         errors = (
             (branch.autoencoder.decode(latent, now) - hidden[rows]).square().mean(),
-            (decoded[:, : N * 32] - before).square().mean(),
-            (decoded[:, N * 32 :] - actions).square().mean(),
+            (decoded[:, : N * Z] - before).square().mean(),
+            (decoded[:, N * Z :] - actions).square().mean(),
         )
         rec.append(sum(errors) * size)
         noise = [n[rows] for n in imagination_noise]
