@@ -16,7 +16,7 @@ import csv
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from phalanx.envs.battle import map_names
 from phalanx.envs.battle.bots import BOTS, bots_for, play
@@ -70,17 +70,13 @@ def read_rows(path: Path) -> dict[tuple[str, str, str], Row]:
     """Rows measured so far by map, profile and bot."""
     if not path.exists():
         return {}
+    kinds = get_type_hints(Row)
     rows = {}
     with path.open(encoding="utf-8", newline="") as file:
         for cells in csv.DictReader(file):
-            kinds = Row.__annotations__
-            row = Row(**{k: _read(kinds[k], v) for k, v in cells.items()})
+            row = Row(**{key: kinds[key](text) for key, text in cells.items()})
             rows[row.map_name, row.profile, row.bot] = row
     return rows
-
-
-def _read(kind: str, text: str) -> str | int | float:
-    return {"int": int, "float": float}.get(kind, str)(text)
 
 
 def write_rows(path: Path, rows: dict[tuple[str, str, str], Row]) -> None:
