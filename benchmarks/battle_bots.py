@@ -81,7 +81,7 @@ def read_rows(path: Path) -> dict[tuple[str, str, str], Row]:
 
 def write_rows(path: Path, rows: dict[tuple[str, str, str], Row]) -> None:
     """Write all rows, in the order of maps, profiles and bots."""
-    maps, bots = map_names(playable=False), list(BOTS)
+    maps, bots = map_names(), list(BOTS)
     order = sorted(rows, key=lambda k: (maps.index(k[0]), PROFILES.index(k[1]), bots.index(k[2])))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -150,7 +150,7 @@ def report(rows: dict[tuple[str, str, str], Row]) -> str:
         own = [name for name, bot in BOTS.items() if not bot.maps]
         lines += ["", f"## Win rate, profile {profile}", "", f"| map | {' | '.join(own)} | other |"]
         lines.append("| --- |" + " ---: |" * len(own) + " --- |")
-        for name in map_names(playable=False):
+        for name in map_names():
             found = {k[2]: row for k, row in rows.items() if k[:2] == (name, profile)}
             if not found:
                 continue

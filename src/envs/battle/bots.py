@@ -480,7 +480,7 @@ def play(
     """Let a bot fight one episode of each of so many battles.
 
     Args:
-        map_name: a playable map.
+        map_name: a SMAC map.
         bot: a name in :data:`BOTS`.
         battles: B.
         seed: seed of the battles.

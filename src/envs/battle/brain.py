@@ -7,6 +7,8 @@ while another is in it. When exactly the game drops a chase is not known; the co
 
 from __future__ import annotations
 
+import math
+
 from .combat import can_hit, threatens, within
 from .jit import inlined, inner
 from .layout import (
@@ -14,8 +16,13 @@ from .layout import (
     ATTACK,
     ATTACKER,
     ENERGY,
+    GOAL_X,
+    GOAL_Y,
     HEAL,
     HEALTH,
+    HOME_X,
+    HOME_Y,
+    LEASHED,
     MARCH,
     ORDER,
     STAND,
@@ -31,6 +38,8 @@ from .units import Slots
 
 RESCAN_LOOPS = 4  # how often a unit out of range looks for a better target
 CHASE_SLACK = 2.0  # a target this far beyond scan range is dropped, unless it hit last
+LEASH = 21.0  # a chase that led this far from where it began is given up
+LEASH_RESET = 5.0  # and only who hits is fought until back this near, or at the point
 CALL_RADIUS = 4.0  # friends this near are called when hit
 ARRIVED = 0.5  # the march is over this near the point
 ESCORT_RADIUS = 6.0  # a marching medivac is no faster than the slowest patient this near
@@ -91,7 +100,7 @@ def called(
 @inlined
 def think(
     i: int, beat: int, own_first: int, own_last: int, foe_first: int, foe_last: int, alarm: bool,
-    marches: bool, goal_x: float, goal_y: float,
+    marches: bool, hunts: bool,
     work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """Choose unit i's order for this loop.
@@ -100,10 +109,13 @@ def think(
         beat: counts loops; every few it is unit i's turn to look around.
         own_first, own_last, foe_first, foe_last: where its side and the other stand in ``living``.
         alarm: whether anyone of its side was hit lately.
-        marches, goal_x, goal_y: the attack-move's point, if there is one.
+        marches: whether it has an attack-move to its goal.
+        hunts: whether the goal is the nearest opponent, wherever that is.
     """
+    if hunts and (beat + stats[i].rank) % RESCAN_LOOPS == 0:
+        seek(i, foe_first, foe_last, work, units, flags, stats)
     if stats[i].heal_rate > 0.0:
-        tend(i, own_first, own_last, marches, goal_x, goal_y, work, units, flags, stats)
+        tend(i, own_first, own_last, marches or hunts, work, units, flags, stats)
         return
     target = flags[TARGET, i]
     if target >= 0 and units[HEALTH, target] <= 0.0:
@@ -119,33 +131,66 @@ def think(
             target = other
         elif not hit_by_target and not within(i, target, stats[i].scan + CHASE_SLACK, units, stats):
             target = -1
+        elif marches and from_home(i, units) > LEASH * LEASH:
+            target = -1
+            flags[LEASHED, i] = 1
     if target < 0:
-        target = acquire(i, stats[i].scan, foe_first, foe_last, work, units, stats)
+        if flags[LEASHED, i] == 1 and from_home(i, units) <= LEASH_RESET * LEASH_RESET:
+            flags[LEASHED, i] = 0
+        if flags[LEASHED, i] == 0:
+            target = acquire(i, stats[i].scan, foe_first, foe_last, work, units, stats)
         if target < 0 and flags[ALERT, i] > 0 and can_answer(i, flags[ATTACKER, i], units, stats):
             target = flags[ATTACKER, i]
-        if target < 0 and alarm:
+        if target < 0 and alarm and flags[LEASHED, i] == 0:
             target = called(i, own_first, own_last, work, units, flags, stats)
+        if target >= 0 and flags[ORDER, i] != ATTACK and flags[LEASHED, i] == 0:
+            units[HOME_X, i], units[HOME_Y, i] = units[X, i], units[Y, i]
     flags[TARGET, i] = target
     if target >= 0:
         flags[ORDER, i] = ATTACK
     else:
-        march(i, marches, goal_x, goal_y, units, flags)
+        march(i, marches or hunts, units, flags)
 
 
 @inlined
-def march(i: int, marches: bool, x: float, y: float, units: Real, flags: Whole) -> None:
+def from_home(i: int, units: Real) -> float:
+    """Square of the distance to where the unit took up its chase."""
+    dx, dy = units[X, i] - units[HOME_X, i], units[Y, i] - units[HOME_Y, i]
+    return float(dx * dx + dy * dy)
+
+
+@inner
+def seek(
+    i: int, first: int, last: int, work: Work, units: Real, flags: Whole, stats: Slots
+) -> None:
+    """Make the nearest opponent, at any distance, the point that unit i goes to."""
+    least = math.inf
+    for a in range(first, last):
+        j = work[a].living
+        dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+        if dx * dx + dy * dy < least and (can_hit(i, j, stats) or stats[i].heal_rate > 0.0):
+            least = dx * dx + dy * dy
+            units[GOAL_X, i], units[GOAL_Y, i] = units[X, j], units[Y, j]
+    if flags[ORDER, i] == STAND and least < math.inf:
+        flags[ORDER, i] = MARCH
+
+
+@inlined
+def march(i: int, marches: bool, units: Real, flags: Whole) -> None:
     """Go on to the point, unless there. A unit that stands stays until it has fought again."""
     if not marches:
         flags[ORDER, i] = STAND
     elif flags[ORDER, i] != STAND:
-        dx, dy = x - units[X, i], y - units[Y, i]
-        near = dx * dx + dy * dy <= ARRIVED * ARRIVED
-        flags[ORDER, i] = STAND if near else MARCH
+        dx, dy = units[GOAL_X, i] - units[X, i], units[GOAL_Y, i] - units[Y, i]
+        flags[ORDER, i] = MARCH
+        if dx * dx + dy * dy <= ARRIVED * ARRIVED:
+            flags[ORDER, i] = STAND
+            flags[LEASHED, i] = 0
 
 
 @inner
 def tend(
-    i: int, first: int, last: int, marches: bool, goal_x: float, goal_y: float,
+    i: int, first: int, last: int, marches: bool,
     work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """A medivac heals whoever of its side is worst off nearby, else goes along with the others."""
@@ -163,7 +208,7 @@ def tend(
     if patient >= 0:
         flags[ORDER, i] = HEAL
         return
-    march(i, marches, goal_x, goal_y, units, flags)
+    march(i, marches, units, flags)
     if flags[ORDER, i] == MARCH:
         for a in range(first, last):
             j = work[a].living

@@ -36,7 +36,16 @@ from .layout import (
     Y,
 )
 from .rules import Rules
-from .units import LINE, MISSILE, SHIELD_DELAY, SHIELD_RATE, Slots
+from .units import (
+    BURST,
+    GROUND_LAYER,
+    LINE,
+    MISSILE,
+    SHIELD_DELAY,
+    SHIELD_RATE,
+    STRUCTURE,
+    Slots,
+)
 
 ALERT_LOOPS = 32  # a hit is answered, and friends called, for two normal seconds
 
@@ -86,8 +95,13 @@ def damage_of(i: int, j: int, stats: Slots) -> float:
 
 @inner
 def strike(i: int, j: int, units: Real, flags: Whole, stats: Slots) -> None:
-    """One hit of i's weapon on j: shield first, the rest less armor, at least 0.5."""
-    damage = damage_of(i, j, stats)
+    """One hit of i's weapon on j."""
+    wound(i, j, damage_of(i, j, stats), units, flags, stats)
+
+
+@inlined
+def wound(i: int, j: int, damage: float, units: Real, flags: Whole, stats: Slots) -> None:
+    """Damage of i to j: shield first, the rest less armor, at least 0.5."""
     if units[SHIELD, j] >= damage:
         units[SHIELD, j] -= damage
     else:
@@ -99,6 +113,43 @@ def strike(i: int, j: int, units: Real, flags: Whole, stats: Slots) -> None:
     flags[SHIELD_WAIT, j] = SHIELD_DELAY
     flags[ATTACKER, j] = i
     flags[ALERT, j] = ALERT_LOOPS
+
+
+@inner
+def explode(n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
+    """Let whoever bursts and died in this loop explode; whom that kills explodes in turn.
+
+    Only the other side's ground units are hurt, up to the radius from their rim.
+    """
+    again = True
+    while again:
+        again = False
+        for a in range(n):
+            i = work[a].turn
+            if stats[i].delivery != BURST or units[HEALTH, i] > 0.0 or work[i].burst == 1:
+                continue
+            work[i].burst = 1
+            again = True
+            for b in range(n):
+                j = work[b].turn
+                if units[HEALTH, j] <= 0.0 or stats[j].enemy == stats[i].enemy:
+                    continue
+                if stats[j].layers & GROUND_LAYER == 0:
+                    continue
+                dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+                far = stats[i].burst_radius + stats[j].radius
+                if dx * dx + dy * dy > far * far:
+                    continue
+                damage = damage_of(i, j, stats)
+                if stats[j].attributes & STRUCTURE != 0:
+                    damage = stats[i].burst_structures
+                wound(i, j, damage, units, flags, stats)
+
+
+@inlined
+def stabs(i: int, j: int, units: Real, stats: Slots) -> bool:
+    """Whether i's attack on j is its second, in melee (hydralisks): slower, without a missile."""
+    return bool(stats[i].melee_reach > 0.0) and within(i, j, stats[i].melee_reach, units, stats)
 
 
 @inlined
@@ -165,17 +216,20 @@ def enqueue(due: int, i: int, j: int, battle: Whole, queue: Whole) -> None:
 
 @inner
 def fire(
-    i: int, j: int, loop: int, key: np.uint64,
+    i: int, j: int, melee: bool, loop: int, key: np.uint64,
     units: Real, flags: Whole, battle: Whole, queue: Whole, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Release a shot at j. Its fraction of a loop (``late``) is kept in what follows from it."""
     flags[WINDUP, i] = 0
-    late = units[COOLDOWN, i] + stats[i].damage_point
+    if stats[i].delivery == BURST:
+        units[HEALTH, i] = 0.0  # it explodes with those who die in this loop
+        return
+    late = units[COOLDOWN, i] + (stats[i].melee_point if melee else stats[i].damage_point)
     units[COOLDOWN, i] += stats[i].period
     if rules.random_delay:
         units[COOLDOWN, i] += 3.0 * rng.uniform(key, loop, i, rng.DELAY) - 1.0
     units[BACKSWING, i] = stats[i].backswing
-    if stats[i].delivery == MISSILE:
+    if stats[i].delivery == MISSILE and not melee:
         flight = max(edge_distance(i, j, units, stats), 0.0) / stats[i].missile_speed
         enqueue(loop + max(math.ceil(flight + late), 1), i, j, battle, queue)
     elif stats[i].delivery == LINE:

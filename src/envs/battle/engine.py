@@ -11,7 +11,7 @@ import numpy as np
 
 from . import rng
 from .brain import think
-from .combat import heal, land, swing, tick
+from .combat import explode, heal, land, swing, tick
 from .jit import inlined, inner, kernel
 from .layout import (
     ALERT,
@@ -50,7 +50,7 @@ from .observation import look
 from .orders import act, heuristic_action, obey
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
 from .rules import Features, Rules
-from .terrain import Terrain
+from .terrain import Ground, Terrain
 from .units import Slots
 
 
@@ -66,6 +66,7 @@ def restart(
     key = rng.episode_key(seed, index, battle[EPISODE])
     units[:] = 0.0
     flags[:] = 0
+    goal_share = rng.uniform(key, 0, 0, rng.GOAL)
     for i in range(rules.n_allies + rules.n_enemies):
         units[X, i], units[Y, i] = start[X, i], start[Y, i]
         if rules.start_jitter > 0.0:
@@ -75,17 +76,23 @@ def restart(
         units[ENERGY, i] = stats[i].energy_start
         for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
             flags[field, i] = -1
-        give_first_order(i, units, flags, stats, rules)
+        give_first_order(i, goal_share, units, flags, stats, rules)
     last_action[:] = -1
     chosen[:] = -1
 
 
 @inner
-def give_first_order(i: int, units: Real, flags: Whole, stats: Slots, rules: Rules) -> None:
-    """The map script's order: enemies (and scripted allies) attack-move, agents wait."""
+def give_first_order(
+    i: int, goal_share: float, units: Real, flags: Whole, stats: Slots, rules: Rules
+) -> None:
+    """The map script's order: enemies (and scripted allies) attack-move, agents wait.
+
+    ``goal_share`` says where on its segment the enemies' goal lies in this episode.
+    """
     if stats[i].enemy == 1:
         flags[ORDER, i] = MARCH if rules.enemy_marches else STAND
-        units[GOAL_X, i], units[GOAL_Y, i] = rules.enemy_x, rules.enemy_y
+        units[GOAL_X, i] = rules.enemy_x + goal_share * (rules.enemy_end_x - rules.enemy_x)
+        units[GOAL_Y, i] = rules.enemy_y + goal_share * (rules.enemy_end_y - rules.enemy_y)
     elif rules.scripted:
         flags[ORDER, i] = MARCH if rules.ally_marches else STAND
         units[GOAL_X, i], units[GOAL_Y, i] = rules.ally_x, rules.ally_y
@@ -95,7 +102,7 @@ def give_first_order(i: int, units: Real, flags: Whole, stats: Slots, rules: Rul
 def advance(
     loop: int, key: np.uint64, work: Work, pairs: Pairs,
     units: Real, flags: Whole, battle: Array, queue: Whole,
-    stats: Slots, rules: Rules,
+    stats: Slots, rules: Rules, ground: Ground,
 ) -> None:  # fmt: skip
     """One game loop of one battle."""
     n, allies = 0, 0
@@ -105,6 +112,7 @@ def advance(
             work[n].living = i
             work[i].pace = stats[i].speed
             work[i].healed = 0
+            work[i].burst = 0
             n += 1
             if stats[i].enemy == 0:
                 allies += 1
@@ -133,8 +141,7 @@ def advance(
                 0 if enemy else allies, allies if enemy else n,
                 enemy_alarm if enemy else ally_alarm,
                 rules.enemy_marches if enemy else rules.ally_marches,
-                rules.enemy_x if enemy else rules.ally_x,
-                rules.enemy_y if enemy else rules.ally_y,
+                enemy and rules.enemies_hunt,
                 work, units, flags, stats,
             )  # fmt: skip
     for turn in range(n):
@@ -142,11 +149,13 @@ def advance(
         if units[HEALTH, i] > 0.0:
             swing(i, units, flags, stats)
             act(i, loop, key, work, units, flags, battle, queue, stats, rules)
+    if rules.bursts:
+        explode(n, work, units, flags, stats)
     for turn in range(n):
         i = work[turn].turn
         if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
             heal(i, flags[TARGET, i], work, units, stats)
-    move(n, work, pairs, units, flags, stats, rules)
+    move(n, work, pairs, units, flags, stats, rules, ground)
 
 
 @inlined
@@ -298,7 +307,7 @@ def show_battles(
 def step_battles(
     first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
     work: Work, pairs: Pairs, state: State, out: Outputs,
-    stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+    stats: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
 ) -> None:  # fmt: skip
     """One env step of battles first..last-1.
 
@@ -325,7 +334,7 @@ def step_battles(
             battle[LOOP] += 1
             advance(
                 battle[LOOP], key, work, pairs, units, state.flags[b], battle, state.queue[b],
-                stats, rules,
+                stats, rules, ground,
             )  # fmt: skip
             if b < out.film.shape[0]:
                 film(units, state.flags[b], out.film[b, k])

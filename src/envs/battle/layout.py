@@ -19,7 +19,8 @@ SWING = 6  # until the second blade of a two-hit attack lands; 0: none
 BACKSWING = 7  # until the unit may walk again without a new order
 GOAL_X, GOAL_Y = 8, 9  # where a MOVE or MARCH order leads
 VEL_X, VEL_Y = 10, 11  # only of units that accelerate
-N_REAL = 12
+HOME_X, HOME_Y = 12, 13  # where the unit took up its chase
+N_REAL = 14
 
 # Integer fields of a unit. A unit number of -1 means none.
 ORDER, TARGET = 0, 1
@@ -28,7 +29,8 @@ SWING_TARGET = 3
 SHIELD_WAIT = 4  # loops until the shield comes back
 ATTACKER, ALERT = 5, 6  # who hit last, and for how many loops that is remembered
 BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER on its left (1) or right (-1)
-N_WHOLE = 10
+LEASHED = 10  # 1 after a chase that led too far
+N_WHOLE = 11
 
 # What a film keeps of every unit and loop: the first fields of either kind.
 FILM_REAL, FILM_WHOLE = COOLDOWN + 1, TARGET + 1
@@ -104,6 +106,7 @@ WORK = np.dtype(
         ("against", np.float64),  # and how squarely
         ("total", np.float64),  # health and shield before the env step, -1 if dead by then
         ("healed", np.int64),  # 1 once healed in this loop
+        ("burst", np.int64),  # 1 once it has exploded in this loop
     ],
     align=True,
 )

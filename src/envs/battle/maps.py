@@ -15,9 +15,6 @@ from typing import Any
 from ...errors import EnvError, did_you_mean
 from .units import DATA, unit_data
 
-# Ground on which a straight line never meets a wall.
-OPEN_TERRAINS = ("strip_32x16", "open_32x32")
-
 
 @dataclass(frozen=True)
 class BattleMap:
@@ -30,6 +27,9 @@ class BattleMap:
         limit: longest episode, in env steps.
         terrain: name of a terrain in the data file.
         enemy_goal: point the enemies attack-move to at the start; None: they stay.
+        enemy_goal_end: if given, the point is drawn in each episode, evenly between ``enemy_goal``
+            and this one.
+        enemies_hunt: enemies with nobody in sight go for the nearest agent, wherever it is.
         ally_goal: the mirror of it, for allies under the enemies' rule.
         ally_bits, enemy_bits: column of each unit type in the one-hot type features.
         unit_type_bits: width of those features, 0 without.
@@ -45,6 +45,8 @@ class BattleMap:
     limit: int
     terrain: str = "strip_32x16"
     enemy_goal: tuple[float, float] | None = (9.0, 16.0)
+    enemy_goal_end: tuple[float, float] | None = None
+    enemies_hunt: bool = False
     ally_goal: tuple[float, float] | None = (23.0, 16.0)
     ally_bits: tuple[tuple[str, int], ...] = ()
     enemy_bits: tuple[tuple[str, int], ...] = ()
@@ -62,11 +64,6 @@ class BattleMap:
         """Whether enemies are Protoss."""
         return bool(unit_data("liberty")[self.enemies[0]]["race"] == "P")
 
-    @property
-    def playable(self) -> bool:
-        """Whether battles can be fought here, not only observed."""
-        return self.terrain in OPEN_TERRAINS
-
 
 @cache
 def _file() -> dict[str, Any]:
@@ -81,9 +78,9 @@ def terrain_rows(name: str) -> tuple[list[str], list[str]]:
     return record["cells"], record["levels"]
 
 
-def map_names(playable: bool = True) -> list[str]:
-    """Names of the maps that can be played, or with ``playable=False`` of all 23 SMAC maps."""
-    return [name for name in _file()["maps"] if not playable or find_map(name).playable]
+def map_names() -> list[str]:
+    """Names of the 23 SMAC maps."""
+    return list(_file()["maps"])
 
 
 @cache
@@ -100,6 +97,7 @@ def find_map(name: str) -> BattleMap:
         )
     record = records[name]
     order = record["enemy_order"]
+    points = order.get("segment", [order["point"]] if "point" in order else [])
     return BattleMap(
         name=name,
         agents=tuple(record["agents"]),
@@ -108,7 +106,9 @@ def find_map(name: str) -> BattleMap:
         enemy_start=tuple((x, y) for x, y in record["enemy_start"]),
         limit=record["limit"],
         terrain=record["terrain"],
-        enemy_goal=tuple(order["point"]) if "point" in order else None,
+        enemy_goal=tuple(points[0]) if points else None,
+        enemy_goal_end=tuple(points[1]) if len(points) > 1 else None,
+        enemies_hunt=order["kind"] == "attack_unit_group",
         ally_goal=tuple(record["enemy_spawns"][0][2]),
         ally_bits=tuple(record["ally_type_bit"].items()),
         enemy_bits=tuple(record["enemy_type_bit"].items()),
@@ -118,23 +118,8 @@ def find_map(name: str) -> BattleMap:
     )
 
 
-def playable_map(name: str | BattleMap) -> BattleMap:
-    """A map to fight on, by name or as it is.
-
-    Raises:
-        EnvError: no such map, or its ground is not supported yet.
-    """
-    found = name if isinstance(name, BattleMap) else find_map(name)
-    if not found.playable:
-        raise EnvError(
-            f"map {found.name!r} needs walls and paths (terrain {found.terrain!r}), which the battle "
-            f"engine does not support yet; playable maps are {', '.join(map_names())}."
-        )
-    return found
-
-
 def map_info(name: str) -> dict[str, Any]:
-    """Facts about a map: rosters, limit, terrain, whether it can be played.
+    """Facts about a map: rosters, limit, terrain.
 
     Raises:
         EnvError: no such map.
@@ -149,5 +134,4 @@ def map_info(name: str) -> dict[str, Any]:
         "agents": found.agents,
         "enemies": found.enemies,
         "terrain": found.terrain,
-        "playable": found.playable,
     }

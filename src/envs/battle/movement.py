@@ -29,7 +29,8 @@ from .layout import (
 )
 from .orders import ANCHOR, IDLE, MOVER
 from .rules import MAP_SIZE, Rules
-from .units import AIR, Slots
+from .terrain import CLIMBERS, STRAIGHT, WALKERS, Ground, cell_number, off_walls
+from .units import AIR, COLOSSUS, GROUND, Slots
 
 PASSES = 2  # over all overlapping pairs
 MARGIN = 0.25  # pairs this near are watched, since corrections may bring them together
@@ -44,14 +45,17 @@ AHEAD = 0.1  # cosine: how far ahead someone must be to be in the way
 
 @inlined
 def move(
-    n: int, work: Work, pairs: Pairs, units: Real, flags: Whole, stats: Slots, rules: Rules
-) -> None:
+    n: int, work: Work, pairs: Pairs, units: Real, flags: Whole,
+    stats: Slots, rules: Rules, ground: Ground,
+) -> None:  # fmt: skip
     """Move all living units by one loop, as their intents say."""
     movers = False
     for a in range(n):
         i = work[a].turn
         if units[HEALTH, i] <= 0.0:
             work[i].intent = IDLE
+        if not rules.convex and work[i].intent == MOVER and stats[i].plane == GROUND:
+            find_way(i, work, units, ground)
         step(i, work, units, flags, stats)
         if work[i].intent == MOVER:
             movers = True
@@ -66,7 +70,7 @@ def move(
         for a in range(n):
             i = work[a].turn
             if work[i].intent != ANCHOR:
-                confine(i, work, stats, rules)
+                confine(i, work, units, stats, rules, ground)
     for p in range(hard):
         hold_back(pairs[1, p, 0], pairs[1, p, 1], work, units, stats)
     for a in range(n):
@@ -75,6 +79,15 @@ def move(
             look_around(i, work, units, flags, stats)
         units[X, i] = work[i].place_x
         units[Y, i] = work[i].place_y
+
+
+@inner
+def find_way(i: int, work: Work, units: Real, ground: Ground) -> None:
+    """Where a wall stands between mover i and its goal, let it walk to the next corner."""
+    goal = cell_number(work[i].goal_x, work[i].goal_y)
+    hop = ground.hops[goal, cell_number(units[X, i], units[Y, i])]
+    if hop != STRAIGHT:
+        work[i].goal_x, work[i].goal_y = ground.stops[hop, 0], ground.stops[hop, 1]
 
 
 @inlined
@@ -212,15 +225,29 @@ def note(i: int, j: int, dx: float, dy: float, work: Work) -> None:
 
 
 @inlined
-def confine(i: int, work: Work, stats: Slots, rules: Rules) -> None:
+def confine(i: int, work: Work, units: Real, stats: Slots, rules: Rules, ground: Ground) -> None:
     """Keep a unit's rim on walkable ground; flyers may go wherever the map reaches."""
     rim = stats[i].separation
     if stats[i].plane == AIR:
         work[i].place_x = min(max(work[i].place_x, rim), MAP_SIZE - rim)
         work[i].place_y = min(max(work[i].place_y, rim), MAP_SIZE - rim)
+        return
+    x = min(max(work[i].place_x, rules.left + rim), rules.right - rim)
+    y = min(max(work[i].place_y, rules.bottom + rim), rules.top - rim)
+    if rules.convex:
+        far = math.sqrt(2.0) * rim
+        # Half of what is missing, along either axis, leads straight off a diagonal wall.
+        lift = max(rules.low_sum + far - x - y, 0.0) - max(x + y + far - rules.high_sum, 0.0)
+        x, y = x + 0.5 * lift, y + 0.5 * lift
+        lift = max(rules.low_difference + far - x + y, 0.0)
+        lift -= max(x - y + far - rules.high_difference, 0.0)
+        x, y = x + 0.5 * lift, y - 0.5 * lift
     else:
-        work[i].place_x = min(max(work[i].place_x, rules.left + rim), rules.right - rim)
-        work[i].place_y = min(max(work[i].place_y, rules.bottom + rim), rules.top - rim)
+        walker = CLIMBERS if stats[i].plane == COLOSSUS else WALKERS
+        x, y, free = off_walls(x, y, rim, walker, ground)
+        if not free:
+            x, y = units[X, i], units[Y, i]
+    work[i].place_x, work[i].place_y = x, y
 
 
 @inlined

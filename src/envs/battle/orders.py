@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .combat import can_hit, fire, within
+from .combat import can_hit, fire, stabs, within
 from .jit import inlined, inner
 from .layout import (
     ATTACK,
@@ -135,9 +135,11 @@ def act(
         if flags[WINDUP, i] == 0 and near and units[COOLDOWN, i] <= 0.0:
             flags[WINDUP, i] = 1
         if flags[WINDUP, i] == 1:
-            if units[COOLDOWN, i] <= -stats[i].damage_point:
+            melee = stabs(i, j, units, stats)
+            point = stats[i].melee_point if melee else stats[i].damage_point
+            if units[COOLDOWN, i] <= -point:
                 if near or within(i, j, stats[i].reach + stats[i].slop, units, stats):
-                    fire(i, j, loop, key, units, flags, battle, queue, stats, rules)
+                    fire(i, j, melee, loop, key, units, flags, battle, queue, stats, rules)
                 else:
                     flags[WINDUP, i] = 0
         elif not near and units[SWING, i] <= 0.0 and units[BACKSWING, i] <= 0.0:
@@ -158,6 +160,8 @@ def act(
             head_for(i, units[GOAL_X, i], units[GOAL_Y, i], work)
     else:
         work[i].intent = IDLE
+    if work[i].pace <= 0.0:
+        work[i].intent = ANCHOR  # what cannot walk cannot be pushed
 
 
 @inlined

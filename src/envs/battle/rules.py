@@ -10,8 +10,8 @@ import numpy as np
 
 from ...errors import EnvError, did_you_mean
 from .maps import BattleMap
-from .terrain import walking_bounds
-from .units import Slots, build_slots
+from .terrain import outline
+from .units import BURST, Slots, build_slots
 
 SHOOT_RANGE = 6.0  # SMAC lets every unit choose targets this near, whatever its weapon
 SIGHT_RANGE = 9.0
@@ -116,6 +116,9 @@ class Rules(NamedTuple):
     enemy_marches: bool
     enemy_x: float
     enemy_y: float
+    enemy_end_x: float  # the point is drawn between (enemy_x, enemy_y) and this one
+    enemy_end_y: float
+    enemies_hunt: bool
     ally_marches: bool
     ally_x: float
     ally_y: float
@@ -126,10 +129,16 @@ class Rules(NamedTuple):
     defeat: float
     negative_scale: float
     divisor: float
-    left: float  # rectangle of walkable ground
-    bottom: float
+    bursts: bool  # whether anyone here explodes
+    convex: bool  # all of the following octagon is walkable
+    left: float
     right: float
+    bottom: float
     top: float
+    low_sum: float  # of x + y
+    high_sum: float
+    low_difference: float  # of x - y
+    high_difference: float
 
 
 class Features(NamedTuple):
@@ -175,11 +184,13 @@ def build_rules(
     start_jitter: float = 0.0,
 ) -> Rules:
     """Numbers for the kernels that run a battle."""
-    bounds = walking_bounds(battle_map.terrain)
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
     best = n_enemies * options.reward_death_value + options.reward_win
     best += float((slots["health"] + slots["shield"])[n_allies:].sum())
-    enemy_goal, ally_goal = battle_map.enemy_goal, battle_map.ally_goal
+    nowhere = (0.0, 0.0)
+    enemy_goal = battle_map.enemy_goal or nowhere
+    enemy_goal_end = battle_map.enemy_goal_end or enemy_goal
+    ally_goal = battle_map.ally_goal or nowhere
     return Rules(
         n_allies=n_allies,
         n_enemies=n_enemies,
@@ -193,12 +204,15 @@ def build_rules(
         heuristic_ai=bool(options.heuristic_ai),
         heuristic_rest=bool(options.heuristic_rest),
         continuing=bool(options.continuing_episode),
-        enemy_marches=enemy_goal is not None,
-        enemy_x=float(enemy_goal[0]) if enemy_goal else 0.0,
-        enemy_y=float(enemy_goal[1]) if enemy_goal else 0.0,
-        ally_marches=ally_goal is not None,
-        ally_x=float(ally_goal[0]) if ally_goal else 0.0,
-        ally_y=float(ally_goal[1]) if ally_goal else 0.0,
+        enemy_marches=battle_map.enemy_goal is not None,
+        enemy_x=float(enemy_goal[0]),
+        enemy_y=float(enemy_goal[1]),
+        enemy_end_x=float(enemy_goal_end[0]),
+        enemy_end_y=float(enemy_goal_end[1]),
+        enemies_hunt=battle_map.enemies_hunt,
+        ally_marches=battle_map.ally_goal is not None,
+        ally_x=float(ally_goal[0]),
+        ally_y=float(ally_goal[1]),
         sparse=bool(options.reward_sparse),
         only_positive=bool(options.reward_only_positive),
         death_value=float(options.reward_death_value),
@@ -206,10 +220,8 @@ def build_rules(
         defeat=float(options.reward_defeat),
         negative_scale=float(options.reward_negative_scale),
         divisor=best / float(options.reward_scale_rate) if options.reward_scale else 1.0,
-        left=bounds[0],
-        bottom=bounds[1],
-        right=bounds[2],
-        top=bounds[3],
+        bursts=bool((slots["delivery"] == BURST).any()),
+        **outline(battle_map.terrain)._asdict(),
     )
 
 

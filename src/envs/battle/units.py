@@ -38,8 +38,10 @@ GAME_TYPES = {
     "Zergling": 105,
     "Hydralisk": 107,
 }  # the game's numbers of its unit types
-_LAYERS = {"ground": 1, "air": 2}
+GROUND_LAYER, AIR_LAYER = 1, 2  # bits of what a unit is to weapons
+_LAYERS = {"ground": GROUND_LAYER, "air": AIR_LAYER}
 _PLANES = {"ground": GROUND, "air": AIR, "colossus": COLOSSUS}
+STRUCTURE = 1 << ATTRIBUTES.index("Structure")
 _DELIVERIES = {"instant": INSTANT, "missile": MISSILE, "line": LINE, "burst": BURST}
 
 SHIELD_DELAY = 160  # loops without a hit before shields return
@@ -79,6 +81,10 @@ SLOT = np.dtype(
         ("backswing", np.float64),  # standing still after a shot unless ordered
         ("delivery", np.int32),
         ("missile_speed", np.float64),  # per loop
+        ("melee_reach", np.float64),  # nearer than this a missile is not used, but a stab
+        ("melee_point", np.float64),  # damage point of that
+        ("burst_radius", np.float64),  # of an explosion, to the rim of those around
+        ("burst_structures", np.float64),  # its damage to structures
         ("heal_rate", np.float64),  # health per loop, 0 for units that cannot heal
         ("heal_cost", np.float64),  # energy per health
         ("heal_reach", np.float64),
@@ -137,8 +143,10 @@ def build_slots(
     for slot, name in zip(slots, [*allies, *enemies], strict=True):
         _fill_body(slot, data[name])
         if data[name]["weapons"]:
-            # A hydralisk's second weapon, in melee, differs in its damage point only.
             _fill_weapon(slot, data[name]["weapons"][0])
+        for melee in data[name]["weapons"][1:]:  # the hydralisk's; all else is the same
+            slot["melee_reach"] = melee["range"]
+            slot["melee_point"] = melee["damage_point"] * LOOPS_PER_SECOND
         slot["shown_shield"] = SHOWN_SHIELD.get(name, 1.0)
     slots["rank"] = [*range(len(allies)), *range(len(enemies))]
     for slot, name in zip(slots[: len(allies)], allies, strict=True):
@@ -188,6 +196,9 @@ def _fill_weapon(slot: Any, weapon: dict[str, Any]) -> None:
     slot["gap"] = weapon.get("gap", 0.0) * second
     slot["delivery"] = _DELIVERIES[weapon["delivery"]]
     slot["missile_speed"] = weapon.get("missile_speed", 0.0) / second
+    if "burst" in weapon:
+        slot["burst_radius"] = weapon["burst"]["radius"]
+        slot["burst_structures"] = weapon["burst"]["structures"]
 
 
 def _bits(attributes: Iterable[str]) -> int:

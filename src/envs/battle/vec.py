@@ -30,9 +30,9 @@ from .layout import (
     as_dict,
     make_work,
 )
-from .maps import BattleMap, playable_map
+from .maps import BattleMap, find_map
 from .rules import Features, Rules, as_record, build_features, build_rules, read_options, slots_of
-from .terrain import load_terrain
+from .terrain import load_ground, load_terrain
 from .units import LINE, Slots
 
 
@@ -90,7 +90,7 @@ class VecBattle:
         scripted_allies: bool = False,
         **smac_options: Any,
     ) -> None:
-        self.map = playable_map(map_name)
+        self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
         self.num_envs = _whole("num_envs", num_envs, 1)
         self.seed = _whole("seed", seed, 0)
         self.threads = _whole("threads", threads, 1)
@@ -113,6 +113,7 @@ class VecBattle:
             load_terrain(self.map.terrain),
             as_record(self._features),
         )
+        self._ground = load_ground(self.map.terrain)
         n_agents = len(self.map.agents)
         self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
         self._out = _empty_outputs(
@@ -283,7 +284,7 @@ class VecBattle:
         work, pairs = self._work[thread]
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            work, pairs, self._battle_state, self._out, *self._tables,
+            work, pairs, self._battle_state, self._out, *self._tables, self._ground,
         )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:

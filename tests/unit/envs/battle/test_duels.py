@@ -10,6 +10,8 @@ import math
 
 import pytest
 
+from phalanx.envs.battle import VecBattle
+
 from .arena import EAST, arena, enemies_dead, loops_until, toughen
 
 ATTACK_FIRST = 6
@@ -54,10 +56,130 @@ def test_stalker_against_zealot_next_to_it() -> None:
 
 
 def test_hydralisk_needs_fourteen_shots_for_a_zealot() -> None:
+    battle = arena("Hydralisk", "Zealot", [(10, 16)], [(14, 16)])
+    battle._stats["speed"][1] = 0.0
+    last_shot = 13 * 0.83 * 16 + 0.208 * 16
+    flight = (4 - 0.625 - 0.5) / (40 / 16)
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot + flight)
+
+
+def test_hydralisk_stabs_who_is_near() -> None:
     battle = arena("Hydralisk", "Zealot", [(10, 16)], [(11.2, 16)])
     toughen(battle)
-    last_shot = 13 * 0.83 * 16 + 0.208 * 16
-    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot) + 1
+    assert loops_until(battle, [6], enemies_dead) == math.ceil((13 * 0.83 + 0.3) * 16)
+
+
+def test_stalker_against_spine_crawler() -> None:
+    battle = arena("Stalker", "SpineCrawler", [(10, 16)], [(15.5, 16)])
+    battle._stats["health_regen"][1] = 0.0
+    toughen(battle)
+    last_shot = 24 * 1.44 * 16 + 0.167 * 16
+    flight = (5.5 - 0.625 - 0.875) / (18.75 / 16)
+    assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot + flight)
+
+
+def test_spine_crawler_against_stalker() -> None:
+    battle = arena("Stalker", "SpineCrawler", [(10, 16)], [(17, 16)])
+    loops = loops_until(battle, [1], lambda ally, enemy: bool(ally[0, 2] == 0))
+    flight = (7 - 0.625 - 0.875) / (28 / 16)
+    assert loops == math.ceil((5 * 1.6 + 0.3332) * 16 + flight)  # 30 six times
+
+
+@pytest.mark.parametrize(
+    ("target", "hits"),
+    [("Marine", 6), ("Stalker", 22), ("Zergling", 5), ("Baneling", 4), ("Hydralisk", 10)],
+)
+def test_blades_to_kill(target: str, hits: int) -> None:
+    battle = arena("Zealot", target, [(10, 16)], [(10.9, 16)])
+    battle._stats["speed"][1] = battle._stats["targets"][1] = 0
+    battle._stats["health_regen"][1] = 0.0
+    pairs, second_blade = divmod(hits - 1, 2)
+    loops = loops_until(battle, [6], enemies_dead)
+    assert loops == math.ceil(pairs * 19.2 + second_blade * 0.28 * 16)
+
+
+@pytest.mark.parametrize(("attacker", "period"), [("Marauder", 24), ("Stalker", 23.04)])
+def test_armored_targets_take_more(attacker: str, period: float) -> None:
+    """A stalker hit on the spine crawler is 14 - 2, a marauder's 20 - 2."""
+    battle = arena(attacker, "SpineCrawler", [(10, 16)], [(13, 16)])
+    battle._stats["health_regen"][1] = 0.0
+    toughen(battle)
+    for _ in range(math.ceil(2 * period)):
+        battle.step([[6]])
+    assert 300 - battle.units(0)[1][0, 2] == 2 * {"Marauder": 18, "Stalker": 12}[attacker]
+
+
+def blast(enemies: tuple[str, ...], at: list[tuple[float, float]]) -> tuple[VecBattle, list[float]]:
+    """What a baneling at (10, 16), attacking the first of these, costs each in health and shield."""
+    battle = arena(("Baneling", "Zergling"), enemies, [(9.2, 16), (8.5, 16)], at)
+    battle._stats["speed"][2:] = battle._stats["targets"][2:] = 0
+    battle._stats["health_regen"][2:] = 0.0
+    before = battle.units(0)[1][:, 2:].sum(axis=1)
+    while battle.alive[0, 0]:
+        battle.step([[6, 1]])
+    return battle, (before - battle.units(0)[1][:, 2:].sum(axis=1)).tolist()
+
+
+def test_baneling_bursts_in_contact_on_the_run() -> None:
+    battle, losses = blast(("Zealot",) * 4, [(11.5, 16), (8, 18.5), (10.4, 18.9), (10.4, 13.4)])
+    ally = battle.units(0)[0]
+    # It runs until the rims are 0.25 apart, and does not stop to shoot.
+    assert 11.5 - 0.25 - 0.875 - 2.5 / 16 < ally[0, 0] <= 11.5 - 0.25 - 0.875 + 2.5 / 16
+    assert losses == [35, 0, 0, 35]  # 2.2 and the target's radius of 0.5 around
+    assert ally[1, 2] == 35  # no friendly fire
+
+
+def test_five_banelings_kill_a_zealot() -> None:
+    for count, left in ((4, 13), (5, 0)):
+        at = [(10.0, 16.0), (12.0, 16.0), (11.0, 15.0), (11.0, 17.0), (10.2, 15.2)][:count]
+        battle = arena(("Baneling",) * count, "Zealot", at, [(11, 16)])
+        battle._stats["targets"][-1] = 0
+        for _ in range(20):
+            battle.step([[6] * count])
+        assert not battle.alive.any()
+        assert battle.units(0)[1][0, 2] == left
+
+
+def test_burst_hurts_by_attribute_and_not_flyers() -> None:
+    kinds = ("Stalker", "Zergling", "SpineCrawler", "Colossus", "Medivac")
+    _, losses = blast(kinds, [(11, 16), (11, 14.5), (11, 18.3), (10, 18), (10.5, 16)])
+    assert losses == [20, 35, 80 - 2, 20, 0]
+
+
+def test_banelings_burst_in_a_chain() -> None:
+    """Each kills the next, 2.3 further on; all in one loop, and those killed do burst."""
+    at = [11.0 + 2.3 * k for k in range(5)]
+    battle = arena(
+        ("Baneling",) * 3, ("Baneling",) * 3,
+        [(10.3, 16), (at[1], 16), (at[3], 16)], [(at[0], 16), (at[2], 16), (at[4], 16)],
+    )  # fmt: skip
+    battle._stats["speed"][3:] = 0.0
+    battle._stats["health_regen"] = 0.0
+    ally, enemy = battle.units(0)
+    ally[:, 2] = enemy[:, 2] = 20
+    battle.place(0, ally, enemy)
+    battle.step([[6, 1, 1]])
+    ally, enemy = battle.units(0)
+    assert (ally[:, 2] == 0).all()
+    assert (enemy[:, 2] == 0).all()
+
+
+def test_a_baneling_that_is_shot_bursts_too() -> None:
+    battle = arena("Marine", "Baneling", [(10, 16)], [(12.2, 16)])
+    battle._stats["speed"][1] = battle._stats["health_regen"][1] = 0.0
+    ally, enemy = battle.units(0)
+    enemy[0, 2] = 6
+    battle.place(0, ally, enemy)
+    loops_until(battle, [6], enemies_dead, most=5)
+    assert battle.units(0)[0][0, 2] == 45 - 35
+
+
+def test_a_hit_takes_half_a_point_at_least() -> None:
+    battle = arena("Marine", "Marine", [(10, 16)], [(15, 16)])
+    battle._stats["armor"][1] = 50.0
+    battle.step([[6]])
+    battle.step([[6]])
+    assert battle.units(0)[1][0, 2] == 44.5
 
 
 def test_zergling_against_zealot() -> None:
@@ -187,6 +309,25 @@ def test_full_healing_drains_fifty_energy_in_about_332_loops() -> None:
         if battle.units(0)[0][1, 4] < 0.2 and not drained:
             drained = loop
     assert drained == pytest.approx(50 / (0.5625 * 0.33 - 0.5625 / 16), abs=3)
+
+
+def test_any_hit_delays_the_shields_again() -> None:
+    battle = arena("Zealot", ("Marine", "Marine"), [(10, 16)], [(15, 16), (30, 30)])
+    loops_until(battle, [1], lambda ally, enemy: ally[0, 3] < 50, most=5)
+    battle._stats["targets"][1] = 0
+    for _ in range(100):
+        battle.step([[1]])
+    battle._stats["targets"][1] = 1
+    shield = battle.units(0)[0][0, 3]
+    battle._battle_state.flags[0, 1, 1] = -1  # the marine looks for a target again
+    loops_until(battle, [1], lambda ally, enemy: ally[0, 3] < shield, most=20)
+    shield = battle.units(0)[0][0, 3]
+    battle._battle_state.units[0, 2, 1] = 0.0
+    for _ in range(160):
+        battle.step([[1]])
+        assert battle.units(0)[0][0, 3] == shield
+    battle.step([[1]])
+    assert battle.units(0)[0][0, 3] == shield + 0.125
 
 
 def test_shields_return_after_160_loops_at_an_eighth_per_loop() -> None:

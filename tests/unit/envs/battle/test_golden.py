@@ -68,7 +68,7 @@ def test_matches_smac(name: str, case: int) -> None:
 
 
 def test_all_maps_are_known() -> None:
-    assert set(map_names(playable=False)) == set(SHAPES)
+    assert set(map_names()) == set(SHAPES)
 
 
 @pytest.mark.parametrize("name", SHAPES)

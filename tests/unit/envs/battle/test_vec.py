@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from phalanx.envs.battle import BattleMap, VecBattle, map_info, map_names, observe
+from phalanx.envs.battle import BattleMap, VecBattle, map_info, observe
 from phalanx.errors import EnvError
 
 from .arena import random_actions, run_out, waiting
@@ -29,7 +29,9 @@ def course(battle: VecBattle, index: int, steps: int) -> list[bytes]:
     return seen
 
 
-@pytest.mark.parametrize("name", ["3m", "MMM2", "1c3s5z"])
+@pytest.mark.parametrize(
+    "name", ["3m", "MMM2", "1c3s5z", "2m_vs_1z", "corridor", "bane_vs_bane", "2c_vs_64zg"]
+)
 def test_battles_do_not_depend_on_the_batch_or_threads(name: str) -> None:
     alone = course(VecBattle(name, 1, seed=9, first_index=3), 3, 70)
     for battle in (
@@ -42,7 +44,7 @@ def test_battles_do_not_depend_on_the_batch_or_threads(name: str) -> None:
     assert course(VecBattle(name, 7, seed=10), 3, 70) != alone
 
 
-@pytest.mark.parametrize("name", ["8m", "MMM", "3s5z", "1c3s5z"])
+@pytest.mark.parametrize("name", ["8m", "MMM", "3s5z", "1c3s5z", "so_many_baneling", "2c_vs_64zg"])
 def test_saved_battles_go_on_bit_for_bit(name: str) -> None:
     rng = np.random.default_rng(0)
     first = VecBattle(name, 5, seed=1)
@@ -162,10 +164,6 @@ def test_unknown_maps_profiles_and_options() -> None:
     message = error(VecBattle, "MMM3", 1)
     assert message.startswith("unknown map 'MMM3'. Did you mean 'MMM")
     assert "2c_vs_64zg" in message
-    assert error(VecBattle, "corridor", 1) == (
-        "map 'corridor' needs walls and paths (terrain 'diagonal_choke'), which the battle engine "
-        f"does not support yet; playable maps are {', '.join(map_names())}."
-    )
     assert error(VecBattle, "3m", 1, profile="libery") == (
         "unknown profile 'libery'; profiles are liberty, lotv. Did you mean 'liberty'?"
     )
