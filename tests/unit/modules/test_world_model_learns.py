@@ -54,16 +54,29 @@ def some(batch: EpisodeBatch, chosen: Tensor) -> EpisodeBatch:
 
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:
-    """Errors in h on fresh battles after a fixed number of updates, of the model and of two guesses."""
+    """Errors in h on fresh battles after a fixed number of updates, of the model and of two guesses.
+
+    The agent has learnt first: hidden states of an untrained one hardly change in a step. Agents are not
+    linked: what a graph's smoothing takes from hidden states, no prediction brings back.
+    """
     train, fresh = record("3m", 64, seed=0), record("3m", 32, seed=1)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> EpisodeBatch:
+        return some(train, torch.randperm(64, generator=generator)[:8])
+
+    taught = assemble({"learner": {"optim": "adam", "lr": 2e-3}}, spec=train.spec)
+    learner = taught.build("learner")
+    for _ in range(300):
+        learner.learn(draw(), 0)
+
     options = {"mask_af": 0.0, "mask_st": 0.0, "train_share": 1.0, "graph": "none"}
-    options |= {"weight_ac_kl": 1e-2}
     parts = assemble({"world_model": options}, spec=train.spec, world_model="disentangled")
     policy, model = parts.build("policy"), parts.build("world_model")
+    policy.load_state_dict(taught.build("policy").state_dict())
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(300):
-        batch = some(train, torch.randperm(64, generator=generator)[:16])
+    for _ in range(600):
+        batch = draw()
         packing = Packing.of(batch.lengths + 1, batch.max_t + 1, CPU)
         with torch.no_grad():
             unrolled = policy.unroll(batch)
@@ -88,12 +101,8 @@ def errors() -> dict[str, float]:
 
 
 def test_one_step_prediction_beats_the_mean(errors: dict[str, float]) -> None:
-    assert errors["model"] < 0.8 * errors["mean"], errors
+    assert errors["model"] < 0.4 * errors["mean"], errors
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="hidden states of an untrained agent hardly change in a step; the prior is not that exact",
-)
 def test_one_step_prediction_beats_repeating_the_last(errors: dict[str, float]) -> None:
-    assert errors["model"] < errors["repeat"], errors
+    assert errors["model"] < 0.95 * errors["repeat"], errors
