@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import __version__
-from .errors import ConfigError, PhalanxError, did_you_mean
+from .errors import ConfigError, PhalanxError, RenderError, did_you_mean
 
 USAGE = """\
 Phalanx {version}: cooperative multi-agent reinforcement learning from registered parts.
@@ -20,7 +20,9 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
   phalanx with resume=RUN [KEY=VALUE ...]
       continue a run that was killed, or go on with a finished one (t_max=...)
   phalanx evaluate CHECKPOINT [--out FILE.csv] [with KEY=VALUE ...]
-      play test episodes, one CSV row each
+      play test episodes, one CSV row each; save_video=N films the first N (video_format=gif|mp4)
+  phalanx render TRACE [--gif | --mp4 | --png] [--out FILE] [--step N] [--width PIXELS]
+      draw a recorded battle
   phalanx print_config --config=ALG [--env-config=ENV] [with KEY=VALUE ...]
       every value of a run with its origin and description
   phalanx list [KIND [PART]]
@@ -40,7 +42,8 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 -m HOST:PORT:DB (record there), -F DIR (files too), -c COMMENT, -u (unobserved), -l LEVEL, -d (debug).
 """
 
-OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "help")
+OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "help")
+_WITH_OWN_HELP = ("evaluate", "render")
 TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "db", "sync")
 
 
@@ -90,7 +93,7 @@ def parse(argv: Sequence[str]) -> Words:
                     raise ConfigError(f"{name} needs a value: {name}=NAME")
                 value = rest.pop(0)
             setattr(words, name[2:].replace("-", "_"), value)
-        elif word in ("-h", "--help"):
+        elif word in ("-h", "--help") and words.command not in _WITH_OWN_HELP:
             words.command = "help"
         elif words.command == "train":
             words.sacred.append(word)
@@ -159,6 +162,32 @@ def _evaluate(words: Words) -> int:
     return evaluate(arguments.checkpoint, arguments.out, words.updates)
 
 
+def _render(words: Words) -> int:
+    from .envs.battle.watch import load_trace
+
+    parser = argparse.ArgumentParser(
+        prog="phalanx render", description="Draw a recorded battle (pip install 'phalanx[render]')."
+    )
+    parser.add_argument("trace", type=Path, help="file that save_video or a recorder wrote (.npz)")
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, what in (
+        ("gif", "all of it (the default)"),
+        ("mp4", "all of it"),
+        ("png", "a moment"),
+    ):
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=what)
+    parser.add_argument("--out", type=Path, help="file to write (default: beside the trace)")
+    parser.add_argument("--step", type=int, help="env step of a PNG (default: the busiest moment)")
+    parser.add_argument("--width", type=int, default=800, help="pixels (default: 800)")
+    arguments = parser.parse_args(words.arguments)
+    trace = load_trace(arguments.trace)
+    out = arguments.out or arguments.trace.with_suffix(f".{arguments.kind or 'gif'}")
+    if arguments.kind and out.suffix != f".{arguments.kind}":
+        raise RenderError(f"--{arguments.kind} and --out {out} name two formats.")
+    print(trace.render(out, width=arguments.width, step=arguments.step))
+    return 0
+
+
 def _track(words: Words) -> int:
     from .tracking.cli import add_subcommands
 
@@ -178,6 +207,7 @@ _COMMANDS = {
     "print_config": _print_config,
     "list": _list,
     "evaluate": _evaluate,
+    "render": _render,
     "help": _help,
     **dict.fromkeys(TRACKING_COMMANDS, _track),
 }

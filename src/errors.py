@@ -33,6 +33,14 @@ class UnavailableActionError(EnvError, AssertionError):
     """An agent was told to do what its action mask rules out (SMAC raises an AssertionError)."""
 
 
+class TraceError(PhalanxError):
+    """A recorded battle cannot be read."""
+
+
+class RenderError(PhalanxError):
+    """A recorded battle cannot be drawn as asked."""
+
+
 class BufferMemoryError(PhalanxError):
     """A buffer would not fit into free memory."""
 

@@ -13,6 +13,8 @@ import torch
 from .build import build_policy, choose_device, make_env, num_envs
 from .checkpoint import find_checkpoint, load_checkpoint, read_meta
 from .config import Composed
+from .envs.protocol import Env, Filmable
+from .errors import EnvError
 from .modules.policies.base import Policy
 from .runners.rollout import EpisodeStats, Rollout, play_episodes
 from .seeding import named_generator
@@ -41,6 +43,11 @@ class Tester:
         while (missing := n_episodes - len(rollout.stats.rows)) > 0:
             play_episodes(rollout, np.arange(self._copies) < missing, t_env, test_mode=True)
         return rollout.stats
+
+    @property
+    def env(self) -> Env:
+        """The environments tests are played in."""
+        return self._ensure_rollout().env
 
     def _ensure_rollout(self) -> Rollout:
         if self._rollout is None:
@@ -74,6 +81,8 @@ def evaluate_checkpoint(
 ) -> dict[str, float]:
     """Play a checkpoint greedily and write one CSV row per episode.
 
+    The run's ``save_video`` first rows are filmed as well, see :func:`film_folder`.
+
     Args:
         checkpoint: checkpoint folder, or the folder of a run.
         composed: the config stored with it, see :func:`stored_config`.
@@ -82,6 +91,9 @@ def evaluate_checkpoint(
 
     Returns:
         Means over the episodes.
+
+    Raises:
+        EnvError: films are wanted of an environment that cannot be filmed.
     """
     state = load_checkpoint(find_checkpoint(checkpoint))
     copies = min(n_episodes, num_envs(composed))
@@ -92,8 +104,11 @@ def evaluate_checkpoint(
     env.close()
     policy.load_state_dict(state["policy"])
     tester = Tester(composed, policy, device, copies)
+    run = composed.run
     try:
+        camera = _camera(tester.env, composed) if run.save_video else None
         stats = tester.play(n_episodes, int(state["counters"]["t_env"]))
+        films = camera.take_films() if camera is not None else []
     finally:
         tester.close()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +116,25 @@ def evaluate_checkpoint(
         writer = csv.DictWriter(file, ["episode", *stats.rows[0]])
         writer.writeheader()
         writer.writerows({"episode": i, **row} for i, row in enumerate(stats.rows))
+    for i, film in enumerate(films):
+        recorded = film.save(film_folder(out) / f"episode_{i:03d}.npz")
+        film.render(recorded.with_suffix(f".{run.video_format}"))
     return stats.means()
+
+
+def film_folder(out: Path) -> Path:
+    """Where the films of an evaluation lie: beside its CSV file, numbered like its rows."""
+    return out.with_name(f"{out.stem}_films")
+
+
+def _camera(env: Env, composed: Composed) -> Filmable:
+    if not isinstance(env, Filmable):
+        raise EnvError(
+            f"save_video={composed.run.save_video}, but env {composed.chosen['env']} cannot be filmed; "
+            "sc2 with engine=embedded can."
+        )
+    env.start_filming(composed.run.save_video, composed.run.video_format)
+    return env
 
 
 def stored_config(path: Path) -> dict[str, Any]:

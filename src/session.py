@@ -13,7 +13,7 @@ from .build import Parts, build
 from .checkpoint import find_checkpoint, load_checkpoint, read_meta
 from .config import Composed, compose, compose_stored
 from .errors import CheckpointError
-from .evaluation import evaluate_checkpoint
+from .evaluation import evaluate_checkpoint, film_folder
 from .tracking.console import Console
 from .tracking.experiment import RunHandle, run_experiment
 from .tracking.identity import task_name
@@ -170,4 +170,6 @@ def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     numbers: dict[str, Any] = {k: round(v, 4) for k, v in means.items()}
     print(f"{composed.run.test_nepisode} episodes of {task_name(composed.nested())}: {numbers}")
     print(f"one row per episode: {out}")
+    if composed.run.save_video:
+        print(f"films and their traces: {film_folder(out)}")
     return 0

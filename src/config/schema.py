@@ -30,6 +30,8 @@ class RunConfig(PartConfig):
     )
     test_interval: int = Field(10_000, ge=1, description="environment steps between tests")
     test_nepisode: int = Field(32, ge=1, description="greedy episodes per test")
+    save_video: int = Field(0, ge=0, description="first test episodes that `evaluate` films")
+    video_format: Literal["gif", "mp4"] = Field("gif", description="what films are written as")
     log_interval: int = Field(10_000, ge=1, description="environment steps between reports")
     save_model: bool = Field(True, description="write checkpoints")
     save_model_interval: int = Field(

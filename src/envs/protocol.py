@@ -8,7 +8,8 @@ again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,4 +120,34 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Free processes and games. Safe to call twice."""
+        ...
+
+
+class Film(Protocol):
+    """A recorded episode."""
+
+    def save(self, path: Path) -> Path:
+        """Write the recording itself; returns the file."""
+        ...
+
+    def render(self, path: Path) -> Path:
+        """Draw it into ``path``, in the format of its ending; returns the file."""
+        ...
+
+
+@runtime_checkable
+class Filmable(Protocol):
+    """What an environment offers besides :class:`Env` where its episodes can be recorded and drawn."""
+
+    def start_filming(self, episodes: int, drawn_as: str) -> None:
+        """Record from the next reset on, in all copies, until so many episodes have ended.
+
+        Raises:
+            EnvError: this environment, as it was configured, cannot be filmed; says why.
+            MissingDependencyError: drawing in the format ``drawn_as`` lacks a package.
+        """
+        ...
+
+    def take_films(self) -> list[Film]:
+        """Recordings of the episodes that ended since the last call, in the order in which they did."""
         ...

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ..errors import EnvError
 from ..registry import ENVS, PartConfig
 from .adapter import LiftedConfig, LiftedEnv
-from .protocol import Env, Timestep
+from .protocol import Env, Film, Timestep
 from .starcraft2 import StarCraft2Game, find_game, why_no_game
+
+if TYPE_CHECKING:
+    from .battle.watch import Recorder
 
 log = logging.getLogger("phalanx.envs")
 
@@ -100,6 +104,22 @@ class SC2Env:
         """Engine, map and what the engine says of itself."""
         return {"engine": self.engine, **self._env.describe()}
 
+    def start_filming(self, episodes: int, drawn_as: str) -> None:
+        """Record the battles that end first; the embedded engine only."""
+        self._embedded().start_filming(episodes, drawn_as)
+
+    def take_films(self) -> list[Film]:
+        """Battles that ended since the last call."""
+        return self._embedded().take_films()
+
+    def _embedded(self) -> EmbeddedBattles:
+        if not isinstance(self._env, EmbeddedBattles):
+            raise EnvError(
+                f"env sc2 with engine={self.engine} cannot be filmed: StarCraft II records replays of its "
+                "own (replay_dir). engine=embedded can."
+            )
+        return self._env
+
     def state_dict(self) -> dict[str, Any]:
         """The engine's state."""
         return self._env.state_dict()
@@ -168,6 +188,7 @@ class EmbeddedBattles:
             autoreset=False,
             **options,
         )
+        self._recorder: Recorder | None = None
         self._facts = {"map_name": config.map_name, "profile": config.profile}
         self.spec, self.num_envs = self._battle.spec, num_envs
 
@@ -195,6 +216,21 @@ class EmbeddedBattles:
             visibility=battle.visibility,
             info=info,
         )
+
+    def start_filming(self, episodes: int, drawn_as: str) -> None:
+        """Record the battles that end first."""
+        from .battle.watch.render import check_format
+
+        check_format(drawn_as)
+        self._recorder = self._battle.record(episodes=episodes)
+
+    def take_films(self) -> list[Film]:
+        """Traces of the battles that ended since the last call."""
+        if self._recorder is None:
+            return []
+        films: list[Film] = [filmed.trace for filmed in self._recorder.finished]
+        self._recorder.finished.clear()
+        return films
 
     def describe(self) -> dict[str, Any]:
         """Map and unit data."""

@@ -74,7 +74,17 @@ def test_evaluate_writes_one_row_per_episode(tmp_path: Path) -> None:
     assert [r["episode"] for r in rows] == [str(i) for i in range(7)]
     assert all(0 <= float(r["return"]) <= 25 for r in rows)
     assert {"battle_won", "ep_length", "dead_enemies"} <= set(rows[0])
-    phalanx("evaluate", run.name, "with", "test_nepisode=2", cwd=tmp_path)
+    phalanx("evaluate", run.name, "with", "test_nepisode=2", "save_video=1", cwd=tmp_path)
+    (trace,) = run.glob("**/evaluation_films/episode_000.npz")
+    assert trace.with_suffix(".gif").is_file()
+    drawn = phalanx("render", str(trace), "--png", "--step=2", "--width=320", cwd=tmp_path)
+    assert drawn.stdout.strip() == str(trace.with_suffix(".png"))
+    assert trace.with_suffix(".png").is_file()
+    wrong = phalanx("render", str(out), cwd=tmp_path, status=1)
+    assert wrong.stderr.startswith(f"error: {out} is not a battle trace, or is damaged")
+    wrong = phalanx("render", str(trace), "--gif", "--out=a.png", cwd=tmp_path, status=1)
+    assert wrong.stderr == "error: --gif and --out a.png name two formats.\n"
+    assert "--width" in phalanx("render", "--help").stdout
 
 
 def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:

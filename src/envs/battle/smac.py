@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import EnvError, UnavailableActionError
+from ...errors import EnvError, RenderError, UnavailableActionError
 from .layout import N_REAL
 from .maps import BattleMap
 from .observation import NEAR
@@ -18,7 +22,9 @@ from .snapshot import look_at
 from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
 from .units import GAME_TYPES
 from .vec import VecBattle, pack_units
+from .watch import Trace
 
+LOG = logging.getLogger("phalanx.envs.battle")
 _OWN_TYPES_FROM = 2000  # the maps' own copies of unit types, used for the agents, count from here
 # SMAC's public attributes of the same names.
 _PUBLIC_OPTIONS = tuple(
@@ -67,7 +73,8 @@ class StarCraft2Env:
     :func:`.battle_reward` computes the last.
 
     Accepted without effect, since there is no game: ``difficulty``, ``game_version``, ``window_size_x``,
-    ``window_size_y``, ``debug``.
+    ``window_size_y``, ``debug``. ``replay_dir`` and ``replay_prefix`` say where :meth:`save_replay` writes; a
+    replay is a trace (``phalanx render`` draws it) of the last episode, not of all.
 
     Args:
         map_name: one of :func:`.map_names`, or a :class:`.BattleMap`.
@@ -186,10 +193,12 @@ class StarCraft2Env:
 
     def _launch(self) -> None:
         self._battle = VecBattle(**self._making)
+        self._recorder = self._battle.record()
         self._fresh = True  # the battle made has begun its first episode already
 
     def reset(self) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
         """Begin an episode; returns ``(get_obs(), get_state())``."""
+        self._recorder.finished.clear()
         if not self._fresh:
             self._battle.reset()
         self._fresh = False
@@ -518,6 +527,44 @@ class StarCraft2Env:
         """The seed of all battles."""
         return self._seed
 
+    def save_replay(self) -> None:
+        """Write the episode, over or as far as it has come, as ``<prefix>_<time>.npz``.
+
+        The folder is ``replay_dir`` or ``replays``, the prefix ``replay_prefix`` or the map's name.
+        """
+        name = f"{self._options.replay_prefix or self.map_name}_{time.strftime('%Y%m%d-%H%M%S')}"
+        folder, again = Path(self._options.replay_dir or "replays"), 0
+        while (path := folder / f"{name}{f'-{again}' if again else ''}.npz").exists():
+            again += 1
+        LOG.info("replay: %s", self._trace().save(path))
+
+    def render(self, mode: str = "human") -> NDArray[np.uint8] | None:
+        """The battle as it stands: with ``"rgb_array"`` an (H, W, 3) array.
+
+        There is no window to show it in: ``"human"`` does nothing but say so, once.
+
+        Raises:
+            RenderError: another mode.
+            MissingDependencyError: Pillow is not installed (extra ``render``).
+        """
+        if mode == "human":
+            _say_no_window()
+            return None
+        if mode != "rgb_array":
+            raise RenderError(f"render modes are 'human' and 'rgb_array', not {mode!r}.")
+        from .watch.painter import Painter
+
+        trace = self._trace()
+        return np.asarray(Painter(trace).paint(trace.loops))
+
+    def _trace(self) -> Trace:
+        self._check_begun()
+        if self._recorder.finished:
+            return self._recorder.finished[-1].trace
+        trace = self._recorder.current(0)
+        assert trace is not None, "an episode that has begun is recorded"
+        return trace
+
     def close(self) -> None:
         """Nothing outlives the object."""
         self._battle.close()
@@ -525,3 +572,10 @@ class StarCraft2Env:
     def _check_begun(self) -> None:
         if not self._begun:
             raise EnvError("no episode has begun: call reset() first")
+
+
+@cache
+def _say_no_window() -> None:
+    LOG.warning(
+        "there is no window here: render('rgb_array') returns the picture, save_replay() keeps all"
+    )

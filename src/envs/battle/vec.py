@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ from .layout import (
     N_FILM,
     N_REAL,
     N_WHOLE,
+    OVER,
     SHIELD,
     STEP,
     Outputs,
@@ -34,6 +36,9 @@ from .maps import BattleMap, find_map
 from .rules import Features, Rules, as_record, build_features, build_rules, read_options, slots_of
 from .terrain import load_ground, load_terrain
 from .units import LINE, Slots
+
+if TYPE_CHECKING:
+    from .watch import Recorder
 
 
 class VecBattle:
@@ -148,6 +153,7 @@ class VecBattle:
             "episode_return": out.episode_return,
             "episode_length": out.episode_length,
         }
+        self._recorder: Recorder | None = None
         self.reset()
 
     def reset(self, mask: ArrayLike | None = None) -> None:
@@ -156,10 +162,13 @@ class VecBattle:
         Raises:
             EnvError: a mask of another shape or type.
         """
+        chosen = self._mask(mask)
         engine.reset_battles(
-            self._mask(mask), self.seed, self.first_index, self._start,
+            chosen, self.seed, self.first_index, self._start,
             self._battle_state, self._out, *self._tables,
         )  # fmt: skip
+        if self._recorder is not None:
+            self._recorder.restarted(chosen)
 
     def step(self, actions: ArrayLike) -> None:
         """Let every agent act for one env step (``step_mul`` game loops, 8 in SMAC).
@@ -179,6 +188,14 @@ class VecBattle:
                 raise UnavailableActionError(
                     self._complaint(orders, *divmod(offender, self.spec.n_agents))
                 )
+        if self._recorder is None:
+            self._step_all(orders)
+            return
+        running = self._battle_state.battle[:, OVER] == 0
+        self._step_all(orders)
+        self._recorder.stepped(running)
+
+    def _step_all(self, orders: NDArray[np.int64]) -> None:
         if self._pool is None:
             self._step(0, self.num_envs, orders, 0)
             return
@@ -189,6 +206,47 @@ class VecBattle:
         ]
         for piece in pieces:
             piece.result()
+
+    def record(self, battles: Iterable[int] | None = None, episodes: int | None = None) -> Recorder:
+        """Record these battles (all without a choice) from their next episode on, or from this one where
+        it has not made a step; replaces an earlier recorder. See :class:`.Recorder`.
+
+        Args:
+            battles: numbers of battles, 0 to B-1; low ones are cheapest.
+            episodes: stop after so many finished ones.
+
+        Raises:
+            EnvError: no such battle, or no such number of episodes.
+        """
+        from .watch import Recorder
+
+        if episodes is not None:
+            _whole("episodes", episodes, 1)
+        chosen = range(self.num_envs) if battles is None else battles
+        recorder = Recorder(self, chosen, episodes)
+        self._out = self._out._replace(film=_empty_film(recorder.films, self._rules))
+        self._recorder = recorder
+        return recorder
+
+    def stop_recording(self) -> None:
+        """Record no more; what is finished stays with the recorder."""
+        self._recorder = None
+        self._out = self._out._replace(film=_empty_film(0, self._rules))
+
+    @property
+    def film(self) -> NDArray[np.float32]:
+        """(B up to the last recorded, step_mul, N_FILM, M): the loops of the last step."""
+        return self._out.film
+
+    @property
+    def battle_state(self) -> State:
+        """The engine's own arrays, not copied."""
+        return self._battle_state
+
+    def episode_of(self, battle: int) -> int:
+        """Which episode a battle is in, counted from 0."""
+        self._check_battle(battle)
+        return int(self._battle_state.battle[battle, EPISODE])
 
     def place(self, battle: int, ally: ArrayLike, enemy: ArrayLike) -> None:
         """Put one battle's units where you want them, with their first orders; for experiments.
@@ -210,6 +268,8 @@ class VecBattle:
         self.reset(mask)
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
         engine.show_battles(mask, self._battle_state, self._out, *self._tables)
+        if self._recorder is not None:
+            self._recorder.restarted(mask)
 
     def units(self, battle: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """One battle's units as :meth:`place` takes them: ally (N, 6), enemy (E, 4).
@@ -274,6 +334,8 @@ class VecBattle:
         everyone = np.ones(self.num_envs, np.bool_)
         engine.show_battles(everyone, self._battle_state, self._out, *self._tables)
         self.avail_actions[...] = avail
+        if self._recorder is not None:
+            self._recorder.jumped()
 
     def close(self) -> None:
         """Let go of the threads, if there are any."""

@@ -14,8 +14,9 @@ import torch
 
 from phalanx.envs.battle import BattleMap, StarCraft2Env, VecBattle, map_names
 from phalanx.envs.battle.layout import STEP
+from phalanx.envs.battle.watch import load_trace
 from phalanx.envs.starcraft2 import StarCraft2Game
-from phalanx.errors import EnvError, UnavailableActionError
+from phalanx.errors import EnvError, RenderError, UnavailableActionError
 
 from .test_golden import GOLDEN, SHAPES
 
@@ -326,3 +327,33 @@ def test_it_can_stand_in_for_the_game(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen.alive.tolist() == batch.alive[0].tolist()
         assert (seen.terminated, seen.truncated) == (batch.terminated[0], batch.truncated[0])
     game.close()
+
+
+def test_replays_are_traces_of_the_episode(tmp_path: Path) -> None:
+    env = StarCraft2Env("3m", seed=1, replay_dir=str(tmp_path / "kept"), replay_prefix="mine")
+    total, length, info = run_episode(env, first_attack_or_east)
+    env.save_replay()
+    (path,) = (tmp_path / "kept").glob("mine_*.npz")
+    trace = load_trace(path)
+    assert (trace.steps, trace.result == "won") == (length, info["battle_won"])
+    assert trace.reward.sum() == pytest.approx(total, abs=1e-4)
+    env.reset()
+    env.step([1, 1, 1])
+    env.save_replay()
+    (other,) = set((tmp_path / "kept").glob("mine_*.npz")) - {path}
+    assert (load_trace(other).steps, load_trace(other).result) == (1, "unfinished")
+
+
+def test_render_returns_the_picture() -> None:
+    env = StarCraft2Env("3m", seed=1)
+    env.reset()
+    before = env.render("rgb_array")
+    env.step([4, 4, 4])
+    after = env.render(mode="rgb_array")
+    assert before is not None
+    assert after is not None
+    assert (before.dtype, before.shape[2]) == (np.uint8, 3)
+    assert before.shape != after.shape or (before != after).any()
+    assert env.render() is None
+    with pytest.raises(RenderError, match="not 'movie'"):
+        env.render("movie")
