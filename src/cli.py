@@ -29,6 +29,8 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       the parts there are, and the keys of one
   phalanx runs | compare | plot | export
       look at runs; each has --help
+  phalanx board
+      look at runs in a web browser (Omniboard)
   phalanx db | sync
       the database of runs; each has --help
 
@@ -44,7 +46,7 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 
 OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "help")
 _WITH_OWN_HELP = ("evaluate", "render")
-TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "db", "sync")
+TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "board", "db", "sync")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..errors import TrackingError
 from . import server
+from .board import FIRST_PORT, Board
 from .copying import copy_database
 from .export import FORMATS
 from .filters import parse_filter, select, sort
@@ -19,7 +21,6 @@ from .record import RUNS_FOLDER
 from .sync import sync
 from .target import (
     DEFAULT_DATABASE,
-    NO_DATABASE,
     Target,
     named_target,
     reading_target,
@@ -59,6 +60,7 @@ def add_subcommands(subparsers: Any) -> None:
     _add_compare(subparsers, database)
     _add_plot(subparsers, database)
     _add_export(subparsers, database)
+    _add_board(subparsers, database)
     _add_sync(subparsers, database)
     _add_db(subparsers, folder)
 
@@ -114,6 +116,19 @@ def _add_export(subparsers: Any, database: argparse.ArgumentParser) -> None:
     )
     export.add_argument("--out", type=Path, help="file to write (default: standard output)")
     export.set_defaults(func=_export)
+
+
+def _add_board(subparsers: Any, database: argparse.ArgumentParser) -> None:
+    board = subparsers.add_parser(
+        "board",
+        parents=[database],
+        help="Omniboard on this machine: runs, plots, files and notes in a web browser "
+        "(needs Node.js; installed by npm on first use)",
+    )
+    board.add_argument(
+        "--port", type=int, default=FIRST_PORT, help="or the next free one (default: %(default)s)"
+    )
+    board.set_defaults(func=_board)
 
 
 def _add_sync(subparsers: Any, database: argparse.ArgumentParser) -> None:
@@ -240,12 +255,26 @@ def _target(arguments: argparse.Namespace) -> Target | None:
     )
 
 
-def _sync(arguments: argparse.Namespace) -> int:
-    if arguments.mongo_url == NO_DATABASE:
-        raise TrackingError("`phalanx sync` needs a database, and --mongo-url=none is none")
-    target = require_target(
+def _board(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    board = Board(_required_target(arguments), arguments.results, arguments.port)
+    print(f"Omniboard shows the runs at {board.url} (Ctrl-C ends it)", flush=True)
+    try:
+        status = board.process.wait()
+    except KeyboardInterrupt:
+        board.close()
+        return 0
+    raise TrackingError(f"Omniboard ended by itself (status {status}): see {board.log}")
+
+
+def _required_target(arguments: argparse.Namespace) -> Target:
+    return require_target(
         mongo_url=arguments.mongo_url, results_dir=arguments.results, database=arguments.mongo_db
     )
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    target = _required_target(arguments)
     delivered = failed = 0
     for done in sync(arguments.results, target, everything=arguments.all):
         delivered += done.run_id is not None

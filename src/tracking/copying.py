@@ -7,11 +7,10 @@ from itertools import islice
 from typing import Any
 
 from pymongo import ReplaceOne
-from pymongo.errors import PyMongoError
 
 from ..errors import TrackingError
 from .sync import ensure_indexes
-from .target import Target, redact
+from .target import Target
 
 # GridFS chunks are 255 kB: that many stay well below the 48 MB a message may have.
 _BATCH = 50
@@ -35,17 +34,13 @@ def copy_database(
     """
     if source == destination:
         raise TrackingError(f"source and destination are the same: {source.label}")
-    here, there = source.connect(), destination.connect()
-    with here.client, there.client:
-        try:
-            _refuse_conflict(here, there)
-            copied = {}
-            for name in sorted(here.list_collection_names()):
-                copied[name] = _copy_collection(here[name], there[name])
-                said(name, copied[name])
-            ensure_indexes(there)
-        except PyMongoError as error:
-            raise TrackingError(f"the copy stopped: {redact(str(error))[:300]}") from None
+    with source.connected() as here, destination.connected() as there:
+        _refuse_conflict(here, there)
+        copied = {}
+        for name in sorted(here.list_collection_names()):
+            copied[name] = _copy_collection(here[name], there[name])
+            said(name, copied[name])
+        ensure_indexes(there)
     return copied
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigError, TrackingError
 from .files import read_json
+from .identity import task_name
 from .output import Output
 from .plain import plain, plain_scalar
 from .provenance import git_state, versions
@@ -173,7 +174,7 @@ def run_experiment(
         return handle.final_result(returned[0])
 
     experiment.main(train)
-    info = _resumed_info(directory) if resumed else _fresh_info()
+    info = _resumed_info(directory, config) if resumed else _fresh_info(config)
     experiment.captured_out_filter = output.sacred_filter
     own_capture = options.get("--capture") is None
     before, SETTINGS.CAPTURE_MODE = SETTINGS.CAPTURE_MODE, "no"
@@ -262,17 +263,17 @@ def _identity(results_dir: Path, resume_uid: str | None) -> tuple[str, dict[str,
     return uid, {"uid": uid, "resumed_from": resume_uid}
 
 
-def _fresh_info() -> dict[str, Any]:
-    info: dict[str, Any] = {"versions": versions(__version__)}
+def _fresh_info(config: Mapping[str, Any]) -> dict[str, Any]:
+    info: dict[str, Any] = {"versions": versions(__version__), "task": task_name(config)}
     git = git_state(Path(__file__).resolve().parents[1])
     if git is not None:
         info["git"] = git
     return info
 
 
-def _resumed_info(directory: Path) -> dict[str, Any]:
+def _resumed_info(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     earlier = read_json(directory / "info.json", {})
-    return {**earlier, **_fresh_info()}
+    return {**earlier, **_fresh_info(config)}
 
 
 def _say_spool_only(directory: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import gridfs
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from ..errors import TrackingError
 from .files import FileLock, Row, read_json, read_rows, write_json
 from .plain import mongo_keys
 from .record import (
@@ -49,14 +48,8 @@ def sync(results_dir: Path, target: Target, *, everything: bool = False) -> Iter
     Raises:
         TrackingError: the database cannot be reached.
     """
-    db = target.connect()
-    with db.client:
-        try:
-            ensure_indexes(db)
-        except PyMongoError as error:
-            raise TrackingError(
-                f"{target.label} cannot be reached: {redact(str(error))[:200]}"
-            ) from None
+    with target.connected() as db:
+        ensure_indexes(db)
         for directory in run_directories(results_dir):
             mark = read_json(directory / MIRROR_FILE, {})
             if not everything and mark.get("complete") and mark.get("target") == target.label:

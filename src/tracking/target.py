@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,20 +69,55 @@ class Target:
         """
         import pymongo
 
-        if self.url is None:
-            assert self.server_dir is not None
-            url = server.start(self.server_dir).url
-        else:
-            url = self.url
         milliseconds = int(timeout * 1000)
         client: Any = pymongo.MongoClient(
-            url,
+            self.address(),
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=milliseconds,
             socketTimeoutMS=5 * milliseconds,
             appname="phalanx",
         )
         return client[self.database]
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Any]:
+        """The database, which answers, for the length of a ``with`` block.
+
+        Raises:
+            TrackingError: it does not answer.
+        """
+        from pymongo.errors import PyMongoError
+
+        db = self.connect()
+        with db.client:
+            try:
+                db.command("ping")
+                yield db
+            except PyMongoError as error:
+                raise TrackingError(
+                    f"{self.label} cannot be reached: {redact(str(error))[:200]}"
+                ) from None
+
+    def address(self) -> str:
+        """Address of the server, which is started if it is the embedded one.
+
+        Raises:
+            TrackingError: it cannot be started.
+        """
+        if self.url is not None:
+            return self.url
+        assert self.server_dir is not None
+        return server.start(self.server_dir).url
+
+    def uri(self) -> str:
+        """The address with the name of the database in it, as other programs take it."""
+        scheme, _, rest = self.address().partition("://")
+        rest, _, options = rest.partition("?")
+        hosts, _, login_database = rest.partition("/")
+        if "@" in hosts and "authSource=" not in options:
+            # The name also says where the user is known, which need not be this database.
+            options = f"{options}&authSource={login_database or 'admin'}".lstrip("&")
+        return f"{scheme}://{hosts}/{self.database}" + (f"?{options}" if options else "")
 
 
 def choose_target(

@@ -112,7 +112,7 @@ def test_wheel_holds_all_that_is_needed(wheel: Path, sources: Path) -> None:
     wanted = {
         f"phalanx/{path.relative_to(code).as_posix()}"
         for path in code.rglob("*")
-        if path.suffix in (".py", ".yaml", ".json") or path.name == "py.typed"
+        if path.suffix in (".py", ".yaml", ".json", ".js") or path.name == "py.typed"
         if not {"__pycache__", "phalanx.egg-info"} & set(path.parts)
     }
     assert wanted - packed == set()
