@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # Means lie within +-5, log-variances within (-8, 2): wide enough for latents pulled to N(0, I).
-_MEAN_BOUND, _MIN_LOGVAR, _MAX_LOGVAR = 5.0, -8.0, 2.0
+MEAN_BOUND, _MIN_LOGVAR, _MAX_LOGVAR = 5.0, -8.0, 2.0
 
 
 class Gaussian(NamedTuple):
@@ -25,10 +25,10 @@ class Gaussian(NamedTuple):
         before it has learnt anything (with random weights its scan can grow at every step of the episode),
         and the mixer, whose weights depend on it, follows.
         """
-        width = 2 * _MEAN_BOUND
+        width = 2 * MEAN_BOUND
         assert width == _MAX_LOGVAR - _MIN_LOGVAR, "one sigmoid serves both halves"
         z = parameters.shape[-1] // 2
-        low = parameters.new_tensor((-_MEAN_BOUND, _MIN_LOGVAR)).repeat_interleave(z)
+        low = parameters.new_tensor((-MEAN_BOUND, _MIN_LOGVAR)).repeat_interleave(z)
         # Slope 1 in the middle, where networks start: mean 0, standard deviation 0.22.
         bounded = torch.add(low, parameters.mul(4 / width).sigmoid_(), alpha=width)
         return cls(*bounded.chunk(2, dim=-1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .gala import Operators
-from .gaussian import Gaussian
+from .gaussian import MEAN_BOUND, Gaussian
 
 
 def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
@@ -28,7 +28,7 @@ class TransitionVAE(nn.Module):
     """Variational auto-encoder whose code is the team's next latent: a hidden layer each way.
 
     Choice: the mean is the latent before plus a change. A latent moves little in a step, and a map through
-    a hidden layer narrower than it could not even leave it as it is.
+    a hidden layer narrower than it could not even leave it as it is. It stays where posteriors can be.
 
     Args:
         latent: length of the joint latent.
@@ -48,7 +48,8 @@ class TransitionVAE(nn.Module):
         """Distribution over the latent (R, latent) that follows ``before`` (R, latent)."""
         hidden = torch.relu_(linear_of_parts(self.first, (before, *extra)))
         change = Gaussian.of(self.second(hidden))
-        return Gaussian(before + change.mean, change.logvar)
+        mean = (before + change.mean).clamp(-MEAN_BOUND, MEAN_BOUND)
+        return Gaussian(mean, change.logvar)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latent before and extra, side by side (R, latent + extra), from a latent (R, latent)."""

@@ -209,10 +209,12 @@ class Disentangled(WorldModel):
                 found["af"] = self.action_free(obs, operators, packing, draw, learn)
             if self.static is not None:
                 found["st"] = self.static(obs, operators, learn)
+        # Choice: each branch's share is squashed. The mixer's weights grow with the context, and a single
+        # outlier among imagined latents otherwise makes a TD error that undoes what was learnt.
         context = batch.obs.new_zeros(P, self.output_dim)
         losses: dict[str, Tensor] = {}
         for name, branch in found.items():
-            context = context + self.masks[name] * branch.context
+            context = context + self.masks[name] * torch.tanh(branch.context)
             losses |= {f"{name}_{kind}": loss for kind, loss in branch.losses.items()}
         return _Seen(context, losses)
 
