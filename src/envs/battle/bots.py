@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ...errors import EnvError, did_you_mean
 from .maps import BattleMap
-from .rules import ACTIONS_NO_ATTACK
 from .terrain import PATHABLE, SIZE, load_terrain
 from .vec import VecBattle
 
@@ -60,6 +59,7 @@ class Scene(NamedTuple):
     patients: Mask  # (B, N, N) whom a medic may heal and who is hurt
     steps: NDArray[np.int64]  # (B,)
     ground: str
+    first_attack: int  # action that attacks enemy 0
 
 
 def observe_all(battle: VecBattle) -> Scene:
@@ -75,7 +75,7 @@ def observe_all(battle: VecBattle) -> Scene:
     layers = own["targets"][:, :, None] & foes["layers"][:, None]
     medic = own["heal_rate"] > 0
     hittable = living[:, None] & (layers != 0) & ~medic[:, :, None]
-    offered = battle.avail_actions[:, :, ACTIONS_NO_ATTACK:] == 1
+    offered = battle.avail_actions[:, :, battle.first_attack :] == 1
     targets = hittable & offered[:, :, : enemy.shape[1]]
     rims = own["radius"][:, :, None] + foes["radius"][:, None]
     in_reach = targets & (apart <= own["reach"][:, :, None] + rims)
@@ -105,6 +105,7 @@ def observe_all(battle: VecBattle) -> Scene:
         patients=patients,
         steps=battle.episode_steps,
         ground=battle.map.terrain,
+        first_attack=battle.first_attack,
     )
 
 
@@ -239,7 +240,7 @@ def tend(scene: Scene) -> Actions:
     gaps = np.where(others[:, None], gaps, FAR)
     friend = np.take_along_axis(scene.at, gaps.argmin(-1)[:, :, None], axis=1)
     heal = _pick(
-        np.broadcast_to(scene.share[:, None], gaps.shape), scene.patients, ACTIONS_NO_ATTACK
+        np.broadcast_to(scene.share[:, None], gaps.shape), scene.patients, scene.first_attack
     )
     follow = np.where((gaps.min(-1) > 3) & (gaps.min(-1) < FAR), go_to(scene, friend), 1)
     return np.where(heal >= 0, heal, np.where(follow >= 0, follow, 1))
@@ -247,13 +248,13 @@ def tend(scene: Scene) -> Actions:
 
 def at_nearest(scene: Scene) -> Actions:
     """Attack the nearest enemy on offer."""
-    return _pick(scene.apart, scene.targets, ACTIONS_NO_ATTACK)
+    return _pick(scene.apart, scene.targets, scene.first_attack)
 
 
 def at_weakest(scene: Scene) -> Actions:
     """Attack whoever has the least life among those in weapon range."""
     life = np.broadcast_to(scene.life[:, None], scene.apart.shape)
-    return _pick(life + 1e-3 * scene.apart, scene.in_reach, ACTIONS_NO_ATTACK)
+    return _pick(life + 1e-3 * scene.apart, scene.in_reach, scene.first_attack)
 
 
 def advance(scene: Scene) -> Actions:
@@ -298,7 +299,7 @@ def volley(battle: VecBattle) -> Actions:
         life = np.where(offered, left + 1e-3 * scene.apart[:, i], np.inf)
         target = life.argmin(-1)
         shoots = offered.any(-1) & scene.alive[:, i]
-        choice[:, i] = np.where(shoots, ACTIONS_NO_ATTACK + target, -1)
+        choice[:, i] = np.where(shoots, scene.first_attack + target, -1)
         left[rows, target] -= np.where(shoots & scene.ready[:, i], hits[rows, i, target], 0.0)
     return first_of(scene, choice, at_weakest(scene), at_nearest(scene), advance(scene))
 

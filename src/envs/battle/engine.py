@@ -12,6 +12,7 @@ import numpy as np
 from . import rng
 from .brain import think
 from .combat import explode, heal, land, swing, tick
+from .generation import Draw, generate
 from .jit import inlined, inner, kernel
 from .layout import (
     ALERT,
@@ -46,7 +47,7 @@ from .layout import (
     Y,
 )
 from .movement import move
-from .observation import look
+from .observation import look, may_target, spot
 from .orders import act, heuristic_action, obey
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
 from .rules import Features, Rules
@@ -56,14 +57,16 @@ from .units import Slots
 
 @inner
 def restart(
-    seed: int, index: int, units: Real, flags: Whole, battle: Array,
-    last_action: Array, chosen: Array,
+    b: int, seed: int, index: int, state: State, work: Work, draw: Draw,
     start: Real, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
-    """Begin the next episode of one battle. ``start`` (2, M) holds the start positions."""
+    """Begin the next episode of battle b. ``start`` (2, M) holds the start positions."""
+    units, flags, battle = state.units[b], state.flags[b], state.battle[b]
     battle[EPISODE] += 1
     battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
     key = rng.episode_key(seed, index, battle[EPISODE])
+    if rules.generated:
+        generate(key, work, draw, stats, start, rules)
     units[:] = 0.0
     flags[:] = 0
     goal_share = rng.uniform(key, 0, 0, rng.GOAL)
@@ -77,8 +80,13 @@ def restart(
         for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
             flags[field, i] = -1
         give_first_order(i, goal_share, units, flags, stats, rules)
-    last_action[:] = -1
-    chosen[:] = -1
+    state.last_action[b] = -1
+    state.chosen[b] = -1
+    state.returned[b] = 0.0
+    state.facing[b] = 0
+    if rules.partial:
+        state.spotted[b] = 0
+        state.spotter[b] = -1
 
 
 @inner
@@ -141,7 +149,7 @@ def advance(
                 0 if enemy else allies, allies if enemy else n,
                 enemy_alarm if enemy else ally_alarm,
                 rules.enemy_marches if enemy else rules.ally_marches,
-                enemy and rules.enemies_hunt,
+                rules.enemies_hunt and (enemy or rules.generated),
                 work, units, flags, stats,
             )  # fmt: skip
     for turn in range(n):
@@ -169,13 +177,18 @@ def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
 
 @inlined
 def show(
-    b: int, state: State, out: Outputs,
+    b: int, key: np.uint64, state: State, out: Outputs,
     stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Write battle b's observations, state and masks."""
+    if rules.partial:
+        spot(
+            key, state.battle[b, STEP], state.facing[b], state.spotted[b], state.spotter[b],
+            state.units[b], stats, rules,
+        )  # fmt: skip
     look(
         out.obs[b], out.state[b], out.avail_actions[b], out.alive[b], out.visibility[b],
-        state.last_action[b], state.battle[b, STEP] / rules.limit,
+        state.last_action[b], state.battle[b, STEP] / rules.limit, state.facing[b], state.spotted[b],
         state.units[b], stats, rules, terrain, shape,
     )  # fmt: skip
 
@@ -200,6 +213,15 @@ def give_orders(
             out.actions_taken[b, i] = max(action, 0)
             if action < 0:
                 continue  # no order given: the unit goes on with its last one
+        if rules.first_attack - rules.looks <= action < rules.first_attack:
+            state.facing[b, i] = action - rules.first_attack + rules.looks
+            continue  # a look is no order
+        if not rules.action_mask and action >= rules.first_attack:
+            j = action - rules.first_attack
+            if not rules.medics or stats[i].heal_rate == 0.0:
+                j += rules.n_allies
+            if not may_target(i, j, state.facing[b], units, stats, rules):
+                continue
         obey(i, action, units, flags, stats, rules)
 
 
@@ -220,7 +242,7 @@ def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules
     """Reward and end of battle b's env step."""
     units = state.units[b]
     end = battle_end(units, stats, rules)
-    reward = end_bonus(battle_reward(work, units, rules), end, rules)
+    reward = end_bonus(battle_reward(work, units, rules), end, stats, rules)
     timeout = end == ONGOING and state.battle[b, STEP] >= rules.limit
     state.returned[b] += reward
     state.battle[b, OVER] = end != ONGOING or timeout
@@ -272,42 +294,58 @@ def first_unavailable(actions: Array, state: State, out: Outputs) -> int:
 
 @kernel
 def reset_battles(
-    mask: Array, seed: int, first_index: int, start: Real,
-    state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+    mask: Array, seed: int, first_index: int, start: Real, work: Work, draw: Draw,
+    state: State, out: Outputs, table: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
-    """Begin a new episode in every battle of the mask (B,), and write what its agents see."""
+    """Begin a new episode in every battle of the mask (B,), and write what its agents see.
+
+    ``table`` (1, M) and ``start`` (1, 2, M) hold for all battles, or, with drawn teams, (B, M) and
+    (B, 2, M) for one each.
+    """
     for b in range(mask.shape[0]):
         if not mask[b]:
             continue
-        restart(
-            seed, first_index + b, state.units[b], state.flags[b], state.battle[b],
-            state.last_action[b], state.chosen[b], start, stats, rules,
-        )  # fmt: skip
-        state.returned[b] = 0.0
+        row = b if rules.generated else 0
+        stats = table[row]
+        restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
+        key = rng.episode_key(seed, first_index + b, state.battle[b, EPISODE])
         out.reward[b] = 0.0
         out.terminated[b] = out.truncated[b] = out.battle_won[b] = out.timed_out[b] = False
         out.dead_allies[b] = out.dead_enemies[b] = out.episode_length[b] = 0
         out.episode_return[b] = 0.0
         out.actions_taken[b] = 0
-        show(b, state, out, stats, rules, terrain, shape)
+        show(b, key, state, out, stats, rules, terrain, shape)
 
 
 @kernel
 def show_battles(
-    mask: Array,
-    state: State, out: Outputs, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+    mask: Array, seed: int, first_index: int,
+    state: State, out: Outputs, table: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Write anew what the agents of the masked battles (B,) see."""
     for b in range(mask.shape[0]):
         if mask[b]:
-            show(b, state, out, stats, rules, terrain, shape)
+            key = rng.episode_key(seed, first_index + b, state.battle[b, EPISODE])
+            stats = table[b if rules.generated else 0]
+            show(b, key, state, out, stats, rules, terrain, shape)
+
+
+@kernel
+def draw_again(
+    seed: int, first_index: int, start: Real, work: Work, draw: Draw,
+    state: State, table: Slots, rules: Rules,
+) -> None:  # fmt: skip
+    """Draw the teams of all battles' current episodes again, into ``table`` and ``start``."""
+    for b in range(table.shape[0]):
+        key = rng.episode_key(seed, first_index + b, state.battle[b, EPISODE])
+        generate(key, work, draw, table[b], start[b], rules)
 
 
 @kernel
 def step_battles(
     first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
-    work: Work, pairs: Pairs, state: State, out: Outputs,
-    stats: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
+    work: Work, pairs: Pairs, draw: Draw, state: State, out: Outputs,
+    table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
 ) -> None:  # fmt: skip
     """One env step of battles first..last-1.
 
@@ -315,7 +353,7 @@ def step_battles(
         seed, first_index: randomness of battle b comes from (seed, first_index + b, episode).
         autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
         actions: (B, N); those of finished battles are ignored.
-        start: (2, M), start positions.
+        start, table: start positions and unit data, as :func:`reset_battles` takes them.
         work, pairs: this thread's working memory.
     """
     for b in range(first, last):
@@ -325,6 +363,8 @@ def step_battles(
             out.avail_actions[b] = 0
             out.avail_actions[b, :, 0] = 1
             continue
+        row = b if rules.generated else 0
+        stats = table[row]
         give_orders(b, actions[b], state, out, stats, rules)
         for i in range(rules.n_allies + rules.n_enemies):
             alive = units[HEALTH, i] > 0.0
@@ -340,20 +380,17 @@ def step_battles(
                 film(units, state.flags[b], out.film[b, k])
         battle[STEP] += 1
         conclude(b, state, out, work, stats, rules)
-        show(b, state, out, stats, rules, terrain, shape)
+        show(b, key, state, out, stats, rules, terrain, shape)
         if autoreset and battle[OVER] == 1:
             keep_last_view(b, out)
-            restart(
-                seed, first_index + b, units, state.flags[b], battle, state.last_action[b],
-                state.chosen[b], start, stats, rules,
-            )  # fmt: skip
-            state.returned[b] = 0.0
-            show(b, state, out, stats, rules, terrain, shape)
+            restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
+            key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+            show(b, key, state, out, stats, rules, terrain, shape)
 
 
 @kernel
 def look_at(
-    units: Real, last_action: Array, clock: Real,
+    units: Real, last_action: Array, clock: Real, facing: Array, spotted: Array,
     obs: Array, view: Array, avail: Array, alive: Array, visibility: Array,
     stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
@@ -361,7 +398,7 @@ def look_at(
     for b in range(units.shape[0]):
         look(
             obs[b], view[b], avail[b], alive[b], visibility[b], last_action[b], clock[b],
-            units[b], stats, rules, terrain, shape,
+            facing[b], spotted[b], units[b], stats, rules, terrain, shape,
         )  # fmt: skip
 
 

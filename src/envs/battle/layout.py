@@ -61,6 +61,9 @@ class State(NamedTuple):
     last_action: NDArray[np.int64]  # (B, N), -1 before the first step
     chosen: NDArray[np.int64]  # (B, N), targets of SMAC's built-in heuristic
     returned: Real  # (B,), reward of the episode so far
+    facing: NDArray[np.int64]  # (B, N), direction in which an agent with a cone of sight looks
+    spotted: NDArray[np.uint8]  # (B, E, N), 1 who may see whom; empty unless that is drawn
+    spotter: NDArray[np.int64]  # (B, E), who saw the enemy first, or -1
 
 
 class Outputs(NamedTuple):

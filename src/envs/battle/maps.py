@@ -15,6 +15,13 @@ from typing import Any
 from ...errors import EnvError, did_you_mean
 from .units import DATA, unit_data
 
+# SMACv2's maps: unit types in the order of their feature columns, with the benchmark's weights.
+GENERATED = {
+    "10gen_terran": {"Marine": 0.45, "Marauder": 0.45, "Medivac": 0.1},
+    "10gen_protoss": {"Stalker": 0.45, "Zealot": 0.45, "Colossus": 0.1},
+    "10gen_zerg": {"Zergling": 0.45, "Hydralisk": 0.45, "Baneling": 0.1},
+}
+
 
 @dataclass(frozen=True)
 class BattleMap:
@@ -35,6 +42,8 @@ class BattleMap:
         unit_type_bits: width of those features, 0 without.
         medics: whether a medivac's attack actions heal (SMAC's MMM maps).
         map_type: SMAC's name for the kinds of units on the map.
+        generated: teams and places are drawn in each episode (SMACv2); rosters and starts only say
+            how many there are.
     """
 
     name: str
@@ -53,6 +62,7 @@ class BattleMap:
     unit_type_bits: int = 0
     medics: bool = False
     map_type: str = ""
+    generated: bool = False
 
     @property
     def ally_shields(self) -> bool:
@@ -91,9 +101,14 @@ def find_map(name: str) -> BattleMap:
         EnvError: no such map; lists those there are and the closest name.
     """
     records = _file()["maps"]
-    if not isinstance(name, str) or name not in records:
+    if name in GENERATED:
         raise EnvError(
-            f"unknown map {name!r}.{did_you_mean(str(name), records)} Maps are {', '.join(records)}."
+            f"map {name!r} draws its teams anew in each episode; only VecBattle plays it."
+        )
+    if not isinstance(name, str) or name not in records:
+        known = [*records, *GENERATED]
+        raise EnvError(
+            f"unknown map {name!r}.{did_you_mean(str(name), known)} Maps are {', '.join(known)}."
         )
     record = records[name]
     order = record["enemy_order"]

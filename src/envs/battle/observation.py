@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
+from . import rng
 from .jit import inlined, inner
 from .layout import COOLDOWN, ENERGY, HEALTH, SHIELD, Array, Real, X, Y
-from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Features, Rules
+from .rules import MAP_SIZE, Features, Rules
 from .terrain import HEIGHT, PATHABLE, Terrain, inside
 from .units import Slots
 
@@ -22,11 +23,12 @@ NEAR = np.array(
     [[0, 4], [0, -4], [4, 0], [-4, 0], [2, 2], [-2, -2], [2, -2], [-2, 2], [0, 0]], dtype=np.int64
 )
 _HALF = MAP_SIZE / 2
+_EPS = 1e-7  # SMACv2's guard against division by zero
 
 
 @inner
 def write_mask(
-    i: int, avail: Array, units: Real, stats: Slots, rules: Rules, terrain: Terrain
+    i: int, avail: Array, facing: Array, units: Real, stats: Slots, rules: Rules, terrain: Terrain
 ) -> None:
     """Fill agent i's row (A,) of available actions."""
     avail[:] = 0
@@ -40,16 +42,105 @@ def write_mask(
     avail[3] = can_walk(x, y - ahead, terrain)
     avail[4] = can_walk(x + ahead, y, terrain)
     avail[5] = can_walk(x - ahead, y, terrain)
+    for a in range(rules.first_attack - rules.looks, rules.first_attack):
+        avail[a] = 1
     first, last = rules.n_allies, rules.n_allies + rules.n_enemies
     medic = rules.medics and stats[i].heal_rate > 0.0
     if medic:
         first, last = 0, rules.n_allies
+    plain, shoot, attack = (
+        rules.looks == 0 and rules.action_mask,
+        stats[i].shoot,
+        rules.first_attack,
+    )
     for j in range(first, last):
         if units[HEALTH, j] <= 0.0 or (medic and stats[j].heal_rate > 0.0):
             continue
-        dx, dy = units[X, j] - x, units[Y, j] - y
-        if math.sqrt(dx * dx + dy * dy) <= SHOOT_RANGE:
-            avail[ACTIONS_NO_ATTACK + j - first] = 1
+        if plain:  # one test where nothing special is asked for: it is the innermost loop
+            dx, dy = units[X, j] - x, units[Y, j] - y
+            offered = math.sqrt(dx * dx + dy * dy) <= shoot
+        else:
+            offered = not rules.action_mask or may_target(i, j, facing, units, stats, rules)
+        if offered:
+            avail[attack + j - first] = 1
+
+
+@inner
+def may_target(i: int, j: int, facing: Array, units: Real, stats: Slots, rules: Rules) -> bool:
+    """Whether j is near enough, and in view, for agent i to attack or heal it."""
+    dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+    near = math.sqrt(dx * dx + dy * dy) <= stats[i].shoot
+    if rules.looks > 0 and near:
+        return in_cone(dx, dy, facing[i], rules)
+    return bool(near)
+
+
+@inner
+def in_cone(dx: float, dy: float, look: int, rules: Rules) -> bool:
+    """SMACv2's test whether (dx, dy) lies in the cone around a direction of sight.
+
+    It compares slopes and not directions, with the horizontal part of the look turned to the target's
+    side; so one who looks exactly west or east sees both ways.
+    """
+    dx = max(dx, _EPS) if dx > 0.0 else min(dx, -_EPS)
+    angle = 2.0 * math.pi * look / rules.looks
+    x = max(math.cos(angle), _EPS) if dx > 0.0 else min(math.cos(angle), -_EPS)
+    off = math.atan(dy / dx) - math.atan(math.sin(angle) / x)
+    return abs(off) < math.pi / rules.looks
+
+
+@inner
+def in_sight(
+    i: int, dx: float, dy: float, distance: float, facing: Array, stats: Slots, rules: Rules
+) -> bool:
+    """Whether agent i sees what is this far away."""
+    if rules.sees_all:
+        return True
+    if rules.looks > 0:
+        return bool(distance <= stats[i].sight) and in_cone(dx, dy, facing[i], rules)
+    return bool(distance < stats[i].sight)
+
+
+@inner
+def spot(
+    key: np.uint64, step: int, facing: Array, spotted: Array, spotter: Array,
+    units: Real, stats: Slots, rules: Rules,
+) -> None:  # fmt: skip
+    """Draw who gets to see newly seen enemies (SMACv2's partial observability).
+
+    The first agent to see an enemy sees it from then on, each other one with a probability, until the
+    first one or the enemy dies. Who comes first among those who see it at once is drawn.
+
+    Args:
+        spotted: (E, N), 1 who may see whom. spotter: (E,), who saw it first, or -1.
+    """
+    for e in range(rules.n_enemies):
+        finder = spotter[e]
+        dead = units[HEALTH, rules.n_allies + e] <= 0.0
+        if dead or (finder >= 0 and units[HEALTH, finder] <= 0.0):
+            spotter[e] = -1
+            spotted[e, :] = 0
+    for i in range(rules.n_allies):
+        if units[HEALTH, i] <= 0.0:
+            spotted[:, i] = 0
+    offset = int(rules.n_allies * rng.uniform(key, step, 0, rng.TURN))
+    for turn in range(rules.n_allies):
+        i = (turn + offset) % rules.n_allies
+        if units[HEALTH, i] <= 0.0:
+            continue
+        for e in range(rules.n_enemies):
+            j = rules.n_allies + e
+            if spotter[e] >= 0 or (units[HEALTH, j] <= 0.0 and not rules.strict_smacv2):
+                continue
+            dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+            if not in_sight(i, dx, dy, math.sqrt(dx * dx + dy * dy), facing, stats, rules):
+                continue
+            spotter[e] = i
+            for a in range(rules.n_allies):
+                if units[HEALTH, a] > 0.0:
+                    chance = rng.uniform(key, step, a, rng.SPOT + e)
+                    if a == i or chance < rules.prob_obs_enemy:
+                        spotted[e, a] = 1
 
 
 @inlined
@@ -62,21 +153,22 @@ def can_walk(x: float, y: float, terrain: Terrain) -> bool:
 @inner
 def write_obs(
     i: int, row: Array, avail: Array, last_action: Array, seen: Array, clock: float,
-    units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
+    facing: Array, spotted: Array, units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
-    """Fill agent i's observation (O,) and whom of its team it sees (N,)."""
+    """Fill agent i's observation (O,) and whom of its team it sees (N,); spotted (E, N) or empty."""
     row[:] = 0.0
     seen[:] = False
     if shape.timestep:
         row[shape.obs_dim - 1] = clock
     if units[HEALTH, i] <= 0.0:
         return
-    x, y = units[X, i], units[Y, i]
+    x, y, sight = units[X, i], units[Y, i], stats[i].sight
     for c in range(4):
         row[c] = avail[2 + c]
     at = 4
     if shape.pathing_grid or shape.terrain_height:
         at = sense_ground(row, at, x, y, terrain, shape)
+    plain = rules.looks == 0 and not rules.sees_all and not rules.partial
     width = 4 + shape.type_bits
     if shape.all_health:
         width += 2 if shape.enemy_shields else 1
@@ -84,13 +176,21 @@ def write_obs(
         j = rules.n_allies + e
         dx, dy = units[X, j] - x, units[Y, j] - y
         distance = math.sqrt(dx * dx + dy * dy)
-        if distance < SIGHT_RANGE and units[HEALTH, j] > 0.0:
-            row[at] = avail[ACTIONS_NO_ATTACK + e]
-            row[at + 1] = distance / SIGHT_RANGE
-            row[at + 2] = dx / SIGHT_RANGE
-            row[at + 3] = dy / SIGHT_RANGE
-            write_kind(j, row, at + 4, shape.all_health, shape.enemy_shields, units, stats, shape)
+        visible = distance < sight
+        if not plain:
+            visible = in_sight(i, dx, dy, distance, facing, stats, rules)
+            visible &= not rules.partial or spotted[e, i] == 1 or rules.sees_all
+        if visible and units[HEALTH, j] > 0.0:
+            row[at] = avail[rules.first_attack + e]
+            row[at + 1] = distance / sight
+            row[at + 2] = dx / sight
+            row[at + 3] = dy / sight
+            write_kind(
+                j, row, at + 4, 0, shape.all_health, shape.enemy_shields, True, units, stats, shape
+            )
         at += width
+        if rules.strict_smacv2 and spotted[e, i] == 0:
+            row[at - (e + 1) * width : at] = 0.0
     width = 4 + shape.type_bits
     if shape.all_health:
         width += 2 if shape.ally_shields else 1
@@ -102,35 +202,56 @@ def write_obs(
             continue
         dx, dy = units[X, j] - x, units[Y, j] - y
         distance = math.sqrt(dx * dx + dy * dy)
-        if distance < SIGHT_RANGE and units[HEALTH, j] > 0.0:
+        visible = distance < sight if plain else in_sight(i, dx, dy, distance, facing, stats, rules)
+        if visible and units[HEALTH, j] > 0.0:
             seen[j] = True
             row[at] = 1.0
-            row[at + 1] = distance / SIGHT_RANGE
-            row[at + 2] = dx / SIGHT_RANGE
-            row[at + 3] = dy / SIGHT_RANGE
-            write_kind(j, row, at + 4, shape.all_health, shape.ally_shields, units, stats, shape)
+            row[at + 1] = distance / sight
+            row[at + 2] = dx / sight
+            row[at + 3] = dy / sight
+            write_kind(
+                j, row, at + 4, 0, shape.all_health, shape.ally_shields, shape.ally_types,
+                units, stats, shape,
+            )  # fmt: skip
             if shape.last_action and last_action[j] >= 0:
                 row[about + last_action[j]] = 1.0
         at += width
         about += width
     seen[i] = True
-    write_kind(i, row, at, shape.own_health, shape.ally_shields, units, stats, shape)
+    gap = 2 * shape.own_pos + 2 * shape.facing
+    write_kind(i, row, at, gap, shape.own_health, shape.ally_shields, True, units, stats, shape)
+    if shape.own_health:
+        at += 2 if shape.ally_shields else 1
+    if shape.own_pos:
+        row[at] = x / MAP_SIZE
+        row[at + 1] = y / MAP_SIZE
+        at += 2
+    if shape.facing:
+        write_look(row, at, facing[i], rules)
+
+
+@inlined
+def write_look(row: Array, at: int, look: int, rules: Rules) -> None:
+    """The unit vector of a direction of sight."""
+    angle = 2.0 * math.pi * look / rules.looks
+    row[at] = math.cos(angle)
+    row[at + 1] = math.sin(angle)
 
 
 @inlined
 def write_kind(
-    j: int, row: Array, at: int, health: bool, shields: bool,
+    j: int, row: Array, at: int, gap: int, health: bool, shields: bool, kind: bool,
     units: Real, stats: Slots, shape: Features,
 ) -> None:  # fmt: skip
-    """Health and shield shares, where they are seen, and the type of unit j."""
+    """Health and shield shares, where they are seen, then ``gap`` slots, then the type of unit j."""
     if health:
         row[at] = units[HEALTH, j] / stats[j].health
         at += 1
         if shields:
             row[at] = units[SHIELD, j] / stats[j].shown_shield
             at += 1
-    if shape.type_bits > 0:
-        row[at + stats[j].type_bit] = 1.0
+    if shape.type_bits > 0 and kind:
+        row[at + gap + stats[j].type_bit] = 1.0
 
 
 @inner
@@ -152,7 +273,7 @@ def sense_ground(row: Array, at: int, x: float, y: float, terrain: Terrain, shap
 
 @inner
 def write_state(
-    row: Array, obs: Array, last_action: Array, clock: float,
+    row: Array, obs: Array, last_action: Array, clock: float, facing: Array,
     units: Real, stats: Slots, rules: Rules, shape: Features,
 ) -> None:  # fmt: skip
     """Fill the global state (S,). Dead units' rows are zero."""
@@ -167,6 +288,8 @@ def write_state(
         ally = i < rules.n_allies
         shields = shape.ally_shields if ally else shape.enemy_shields
         width = (4 if ally else 3) + shields + shape.type_bits
+        if ally and shape.facing:
+            width += 2
         if units[HEALTH, i] > 0.0:
             c = at
             row[c] = units[HEALTH, i] / stats[i].health
@@ -180,6 +303,8 @@ def write_state(
             row[c + 2] = (units[Y, i] - _HALF) / MAP_SIZE
             if shields:
                 row[c + 3] = units[SHIELD, i] / stats[i].shown_shield
+            if ally and shape.facing:
+                write_look(row, c + 3 + shields, facing[i], rules)
             if shape.type_bits > 0:
                 row[at + width - shape.type_bits + stats[i].type_bit] = 1.0
         at += width
@@ -195,7 +320,7 @@ def write_state(
 @inlined
 def look(
     obs: Array, state: Array, avail: Array, alive: Array, visibility: Array,
-    last_action: Array, clock: float,
+    last_action: Array, clock: float, facing: Array, spotted: Array,
     units: Real, stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
     """Fill all that one battle shows.
@@ -204,9 +329,9 @@ def look(
     """
     for i in range(rules.n_allies):
         alive[i] = units[HEALTH, i] > 0.0
-        write_mask(i, avail[i], units, stats, rules, terrain)
+        write_mask(i, avail[i], facing, units, stats, rules, terrain)
         write_obs(
-            i, obs[i], avail[i], last_action, visibility[i], clock,
+            i, obs[i], avail[i], last_action, visibility[i], clock, facing, spotted,
             units, stats, rules, terrain, shape,
         )  # fmt: skip
-    write_state(state, obs, last_action, clock, units, stats, rules, shape)
+    write_state(state, obs, last_action, clock, facing, units, stats, rules, shape)

@@ -33,7 +33,7 @@ from .layout import (
     X,
     Y,
 )
-from .rules import ACTIONS_NO_ATTACK, Rules
+from .rules import Rules
 from .units import Slots
 
 FOLLOW_MARGIN = 1.0  # a healer stays this far inside its range, to keep up with its patient
@@ -56,8 +56,8 @@ def obey(i: int, action: int, units: Real, flags: Whole, stats: Slots, rules: Ru
             units[GOAL_X, i] += rules.move_amount
         else:
             units[GOAL_X, i] -= rules.move_amount
-    elif action >= ACTIONS_NO_ATTACK:
-        target = action - ACTIONS_NO_ATTACK
+    elif action >= rules.first_attack:
+        target = action - rules.first_attack
         if stats[i].heal_rate > 0.0:
             order = HEAL
         else:
@@ -105,7 +105,7 @@ def heuristic_action(
         chosen[i] = target
     if target < 0:
         return -1
-    action = ACTIONS_NO_ATTACK + target
+    action = rules.first_attack + target
     if rules.heuristic_rest and avail[action] == 0:
         dx = units[X, base + target] - units[X, i]
         dy = units[Y, base + target] - units[Y, i]

@@ -18,6 +18,8 @@ ONGOING, WON, LOST, DRAWN = 0, 1, -1, 2
 def battle_reward(work: Work, units: Real, rules: Rules) -> float:
     """Unscaled battle part of the reward.
 
+    SMACv2 pays nothing for a net loss, where SMAC takes the absolute value.
+
     Args:
         work: (M,) whose ``total`` is health plus shield before the step, -1 for units dead by then.
         units: (N_REAL, M) the units after it.
@@ -43,7 +45,7 @@ def battle_reward(work: Work, units: Real, rules: Rules) -> float:
         else:
             enemy += work[j].total - units[HEALTH, j] - units[SHIELD, j]
     if rules.only_positive:
-        return abs(enemy + deaths)
+        return max(enemy + deaths, 0.0) if rules.generated else abs(enemy + deaths)
     return enemy + deaths - ally
 
 
@@ -51,7 +53,8 @@ def battle_reward(work: Work, units: Real, rules: Rules) -> float:
 def battle_end(units: Real, stats: Slots, rules: Rules) -> int:
     """How the battle stands: WON, LOST, DRAWN (both sides empty) or ONGOING.
 
-    On maps with medivacs a side whose only living unit is a medivac has lost.
+    On maps with medivacs a side whose only living unit is a medivac has lost; by SMACv2's rules also
+    enemies of whom several medivacs are left.
     """
     allies, fighters, enemies, medics = 0, 0, 0, 0
     for i in range(rules.n_allies):
@@ -66,7 +69,8 @@ def battle_end(units: Real, stats: Slots, rules: Rules) -> int:
                 medics += 1
     if (allies == 0 and enemies > 0) or (rules.medics and fighters == 0):
         return LOST
-    if (allies > 0 and enemies == 0) or (rules.medics and enemies == 1 and medics == 1):
+    helpless = rules.medics and enemies == medics and (enemies == 1 or rules.generated)
+    if allies > 0 and (enemies == 0 or helpless):
         return WON
     if allies == 0 and enemies == 0:
         return DRAWN
@@ -74,10 +78,25 @@ def battle_end(units: Real, stats: Slots, rules: Rules) -> int:
 
 
 @inner
-def end_bonus(reward: float, end: int, rules: Rules) -> float:
+def divisor_of(stats: Slots, rules: Rules) -> float:
+    """What rewards are divided by: a battle won without regeneration returns ``scale_rate``.
+
+    SMACv2 keeps the number of a game's first episode, whose enemies later ones need not resemble;
+    here each episode has its own.
+    """
+    if not rules.generated or rules.scale_rate == 0.0:
+        return float(rules.divisor)
+    best = rules.n_enemies * rules.death_value + rules.win
+    for j in range(rules.n_allies, rules.n_allies + rules.n_enemies):
+        best += stats[j].health + stats[j].shield
+    return float(best / rules.scale_rate)
+
+
+@inner
+def end_bonus(reward: float, end: int, stats: Slots, rules: Rules) -> float:
     """Reward of a step including what its end pays, scaled as SMAC does."""
     if end == WON:
         reward = 1.0 if rules.sparse else reward + rules.win
     elif end == LOST:
         reward = -1.0 if rules.sparse else reward + rules.defeat
-    return reward / rules.divisor
+    return reward / divisor_of(stats, rules)

@@ -11,6 +11,8 @@ import numpy as np
 from .jit import inlined, inner
 
 ORDER, DELAY, START_X, START_Y, GOAL = 1, 2, 3, 4, 5  # purposes
+TEAM, WAY, GROUPS, TURN = 6, 7, 8, 9
+SPOT = 100  # and the enemy's number
 
 _A = np.uint64(0xBF58476D1CE4E5B9)
 _B = np.uint64(0x94D049BB133111EB)

@@ -13,8 +13,6 @@ from .maps import BattleMap
 from .terrain import outline
 from .units import BURST, Slots, build_slots
 
-SHOOT_RANGE = 6.0  # SMAC lets every unit choose targets this near, whatever its weapon
-SIGHT_RANGE = 9.0
 ACTIONS_NO_ATTACK = 6  # no-op, stop, north, south, east, west
 MAP_SIZE = 32.0
 
@@ -59,6 +57,54 @@ class Options:
     debug: bool = False
 
 
+@dataclass(frozen=True)
+class GeneratedOptions(Options):
+    """SMACv2's options beyond SMAC's. Defaults are those of its benchmark, not of its class.
+
+    Attributes:
+        capability_config: SMACv2's nested dictionary; empty: the benchmark's for the race.
+        n_units, n_enemies: team sizes, before those of ``capability_config``.
+        use_unit_ranges: each unit type masks attacks and sees by its own ranges; else 6 and 9.
+        min_attack_range: least range by which attacks are masked.
+        obs_own_pos: agents see where they are.
+        conic_fov: agents see and attack only within a cone, which look actions turn.
+        num_fov_actions: how many directions there are to look.
+        prob_obs_enemy: chance that an agent who is not the first to see an enemy gets to see it.
+        action_mask: without, attacks on any living enemy are available, and those out of reach do
+            nothing.
+        fully_observable: everybody sees everything.
+        strict_smacv2: keep a fault of the original: in an agent's view, the enemies before one that
+            it never got to see are blanked.
+    """
+
+    capability_config: dict[str, Any] | None = None
+    n_units: int | None = None
+    n_enemies: int | None = None
+    use_unit_ranges: bool = True
+    min_attack_range: float = 2.0
+    obs_own_pos: bool = True
+    conic_fov: bool = False
+    num_fov_actions: int = 12
+    prob_obs_enemy: float = 1.0
+    action_mask: bool = True
+    fully_observable: bool = False
+    strict_smacv2: bool = False
+
+    @property
+    def looks(self) -> int:
+        """Look actions there are."""
+        return int(self.num_fov_actions) if self.conic_fov else 0
+
+
+# What SMAC's own maps have of SMACv2's options: none.
+_PLAIN = GeneratedOptions(use_unit_ranges=False, obs_own_pos=False)
+
+
+def generated_options(options: Options) -> GeneratedOptions:
+    """SMACv2's options, also where SMAC's are all there are."""
+    return options if isinstance(options, GeneratedOptions) else _PLAIN
+
+
 def read_options(given: dict[str, Any]) -> Options:
     """Check SMAC options given as keywords.
 
@@ -72,7 +118,7 @@ def read_options(given: dict[str, Any]) -> Options:
                 f"unknown battle option {key!r}.{did_you_mean(key, defaults)} "
                 f"Options are {', '.join(defaults)}."
             )
-        _check(key, value, defaults[key])
+        check_option(Options, key, value)
     options = Options(**given)
     if options.obs_all_health and not options.obs_own_health:
         given = given | {"obs_own_health": True}  # SMAC: seeing all health includes one's own
@@ -80,9 +126,14 @@ def read_options(given: dict[str, Any]) -> Options:
     return options
 
 
-def _check(key: str, value: Any, default: Any) -> None:
+def check_option(options: type[Options], key: str, value: Any) -> None:
+    """Check the type of one option's value.
+
+    Raises:
+        EnvError: a value of the wrong type, or not above 0 where it must be.
+    """
     kinds: tuple[type, ...]
-    kind = {f.name: str(f.type) for f in dataclass_fields(Options)}[key]
+    kind = {f.name: str(f.type) for f in dataclass_fields(options)}[key].removesuffix(" | None")
     if kind == "bool":
         kinds, words = (bool, np.bool_), "true or false"
     elif kind == "int":
@@ -107,6 +158,14 @@ class Rules(NamedTuple):
     limit: int
     move_amount: float
     medics: bool
+    generated: bool  # teams are drawn, and SMACv2's rules of reward and victory hold
+    looks: int  # directions to look, 0 with eyes all around
+    first_attack: int  # action that attacks enemy 0
+    action_mask: bool
+    sees_all: bool
+    partial: bool  # who sees which enemy is drawn
+    strict_smacv2: bool
+    prob_obs_enemy: float
     random_delay: bool
     start_jitter: float  # greatest shift of a start position along each axis
     scripted: bool
@@ -129,6 +188,7 @@ class Rules(NamedTuple):
     defeat: float
     negative_scale: float
     divisor: float
+    scale_rate: float  # 0: rewards are not scaled
     bursts: bool  # whether anyone here explodes
     convex: bool  # all of the following octagon is walkable
     left: float
@@ -159,6 +219,9 @@ class Features(NamedTuple):
     ally_shields: bool
     enemy_shields: bool
     type_bits: int
+    ally_types: bool  # whether agents see what the others are
+    own_pos: bool
+    facing: bool  # the direction of sight is seen
 
 
 Numbers = TypeVar("Numbers", Rules, Features)
@@ -182,8 +245,13 @@ def build_rules(
     random_delay: bool = True,
     scripted: bool = False,
     start_jitter: float = 0.0,
+    types: Slots | None = None,
 ) -> Rules:
-    """Numbers for the kernels that run a battle."""
+    """Numbers for the kernels that run a battle.
+
+    ``types``: where teams are drawn, unit data of all who can occur.
+    """
+    own = generated_options(options)
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
     best = n_enemies * options.reward_death_value + options.reward_win
     best += float((slots["health"] + slots["shield"])[n_allies:].sum())
@@ -198,6 +266,14 @@ def build_rules(
         limit=battle_map.limit,
         move_amount=float(options.move_amount),
         medics=battle_map.medics,
+        generated=battle_map.generated,
+        looks=own.looks,
+        first_attack=ACTIONS_NO_ATTACK + own.looks,
+        action_mask=bool(own.action_mask),
+        sees_all=bool(own.fully_observable),
+        partial=own.prob_obs_enemy < 1 or bool(own.strict_smacv2),
+        strict_smacv2=bool(own.strict_smacv2),
+        prob_obs_enemy=float(own.prob_obs_enemy),
         random_delay=bool(random_delay),
         start_jitter=float(start_jitter),
         scripted=bool(scripted),
@@ -220,7 +296,8 @@ def build_rules(
         defeat=float(options.reward_defeat),
         negative_scale=float(options.reward_negative_scale),
         divisor=best / float(options.reward_scale_rate) if options.reward_scale else 1.0,
-        bursts=bool((slots["delivery"] == BURST).any()),
+        scale_rate=float(options.reward_scale_rate) if options.reward_scale else 0.0,
+        bursts=bool(((slots if types is None else types)["delivery"] == BURST).any()),
         **outline(battle_map.terrain)._asdict(),
     )
 
@@ -251,29 +328,41 @@ class BlockSizes(NamedTuple):
     enemy_state: int  # per enemy
 
 
+def actions_of(battle_map: BattleMap, options: Options) -> int:
+    """How many actions an agent has."""
+    targets = len(battle_map.enemies)
+    if battle_map.generated and battle_map.medics:
+        targets = max(targets, len(battle_map.agents))  # SMAC's own maps never have more agents
+    return ACTIONS_NO_ATTACK + generated_options(options).looks + targets
+
+
 def block_sizes(battle_map: BattleMap, options: Options) -> BlockSizes:
     """Widths of the blocks, as SMAC counts them."""
     bits = battle_map.unit_type_bits
     ally_shield, enemy_shield = int(battle_map.ally_shields), int(battle_map.enemy_shields)
-    last_action = options.obs_last_action * (ACTIONS_NO_ATTACK + len(battle_map.enemies))
+    own = generated_options(options)
+    last_action = options.obs_last_action * actions_of(battle_map, options)
+    facing = 2 * own.conic_fov
     return BlockSizes(
         move=4 + 8 * options.obs_pathing_grid + 9 * options.obs_terrain_height,
         enemy=4 + bits + options.obs_all_health * (1 + enemy_shield),
         ally=4 + bits + options.obs_all_health * (1 + ally_shield) + last_action,
-        own=bits + options.obs_own_health * (1 + ally_shield),
-        ally_state=4 + ally_shield + bits,
+        own=bits + options.obs_own_health * (1 + ally_shield) + 2 * own.obs_own_pos + facing,
+        ally_state=4 + ally_shield + bits + facing,
         enemy_state=3 + enemy_shield + bits,
     )
 
 
-def build_features(battle_map: BattleMap, options: Options) -> Features:
+def build_features(battle_map: BattleMap, options: Options, ally_types: bool = True) -> Features:
     """Shapes of what the agents see, as SMAC counts them."""
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
     blocks = block_sizes(battle_map, options)
-    n_actions = ACTIONS_NO_ATTACK + n_enemies
+    n_actions = actions_of(battle_map, options)
+    own = generated_options(options)
     obs_dim = blocks.move + n_enemies * blocks.enemy + (n_allies - 1) * blocks.ally + blocks.own
-    # SMAC reserves a slot for the timestep among the agent's own features and then appends it.
-    obs_dim += 2 * options.obs_timestep_number
+    # SMAC reserves a slot for the timestep among the agent's own features and then appends it;
+    # SMACv2 only appends it.
+    obs_dim += (1 if battle_map.generated else 2) * options.obs_timestep_number
     state_dim = n_allies * blocks.ally_state + n_enemies * blocks.enemy_state
     state_dim += n_allies * n_actions * options.state_last_action + options.state_timestep_number
     if options.obs_instead_of_state:
@@ -294,4 +383,7 @@ def build_features(battle_map: BattleMap, options: Options) -> Features:
         ally_shields=battle_map.ally_shields,
         enemy_shields=battle_map.enemy_shields,
         type_bits=battle_map.unit_type_bits,
+        ally_types=ally_types,
+        own_pos=bool(own.obs_own_pos),
+        facing=bool(own.conic_fov),
     )

@@ -17,10 +17,10 @@ from ...errors import EnvError, RenderError, UnavailableActionError
 from .layout import N_REAL
 from .maps import BattleMap
 from .observation import NEAR
-from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, SHOOT_RANGE, SIGHT_RANGE, Options, block_sizes
+from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, Options, block_sizes
 from .snapshot import look_at
 from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
-from .units import GAME_TYPES
+from .units import GAME_TYPES, SHOOT_RANGE, SIGHT_RANGE
 from .vec import VecBattle, pack_units
 from .watch import Trace
 

@@ -76,8 +76,9 @@ def look_at(
     state = np.zeros((b, shape.state_dim), np.float32)
     avail = np.zeros((b, n, shape.n_actions), np.uint8)
     alive, visibility = np.zeros((b, n), np.bool_), np.zeros((b, n, n), np.bool_)
+    facing, spotted = np.zeros((b, n), np.int64), np.zeros((b, 0, 0), np.uint8)
     engine.look_at(
-        units, last_action, clock, obs, state, avail, alive, visibility,
+        units, last_action, clock, facing, spotted, obs, state, avail, alive, visibility,
         stats, as_record(rules), load_terrain(battle_map.terrain), as_record(shape),
     )  # fmt: skip
     return {"obs": obs, "state": state, "avail_actions": avail}

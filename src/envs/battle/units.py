@@ -25,6 +25,8 @@ DATA = Path(__file__).resolve().parent / "data"
 GROUND, AIR, COLOSSUS = 0, 1, 2  # planes of collision
 NOTHING, INSTANT, MISSILE, LINE, BURST = 0, 1, 2, 3, 4  # how damage travels
 ATTRIBUTES = ("Light", "Armored", "Biological", "Mechanical", "Massive", "Structure")
+SHOOT_RANGE = 6.0  # SMAC lets every unit choose targets this near, whatever its weapon
+SIGHT_RANGE = 9.0
 SHOWN_SHIELD = {"Stalker": 80.0, "Zealot": 50.0, "Colossus": 150.0}  # SMAC, unit_max_shield
 GAME_TYPES = {
     "Colossus": 4,
@@ -94,6 +96,8 @@ SLOT = np.dtype(
         ("max_cooldown", np.float64),  # SMAC's divisor of cooldown or energy
         ("shown_shield", np.float64),  # SMAC's divisor of shields
         ("type_bit", np.int64),  # SMAC's column in the one-hot type
+        ("shoot", np.float64),  # attack actions are available up to here, between centres
+        ("sight", np.float64),  # an agent sees less far than this
     ],
     align=True,
 )
@@ -148,6 +152,7 @@ def build_slots(
             slot["melee_reach"] = melee["range"]
             slot["melee_point"] = melee["damage_point"] * LOOPS_PER_SECOND
         slot["shown_shield"] = SHOWN_SHIELD.get(name, 1.0)
+        slot["shoot"], slot["sight"] = SHOOT_RANGE, SIGHT_RANGE
     slots["rank"] = [*range(len(allies)), *range(len(enemies))]
     for slot, name in zip(slots[: len(allies)], allies, strict=True):
         slot["type_bit"] = ally_bits.get(name, 0)

@@ -13,6 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
+from .generation import (
+    build_draw,
+    generated_map,
+    no_draw,
+    read_capabilities,
+    read_generated_options,
+)
 from .layout import (
     COOLDOWN,
     ENERGY,
@@ -32,8 +39,18 @@ from .layout import (
     as_dict,
     make_work,
 )
-from .maps import BattleMap, find_map
-from .rules import Features, Rules, as_record, build_features, build_rules, read_options, slots_of
+from .maps import GENERATED, BattleMap, find_map
+from .rules import (
+    Features,
+    Options,
+    Rules,
+    as_record,
+    build_features,
+    build_rules,
+    generated_options,
+    read_options,
+    slots_of,
+)
 from .terrain import load_ground, load_terrain
 from .units import LINE, Slots
 
@@ -48,7 +65,8 @@ class VecBattle:
     attributes, written in place by :meth:`reset` and :meth:`step`: copy what must outlive a step.
 
     Args:
-        map_name: one of :func:`map_names`, or a :class:`BattleMap` of your own.
+        map_name: one of :func:`map_names`, a :class:`BattleMap` of your own, or SMACv2's
+            ``10gen_terran``, ``10gen_protoss``, ``10gen_zerg``.
         num_envs: B.
         seed: with the battle's index and episode number it fixes all randomness.
         profile: unit data, ``"liberty"`` (what SMAC's maps load) or ``"lotv"``.
@@ -63,13 +81,15 @@ class VecBattle:
             every episode (map units).
         scripted_allies: the enemies' rules run the allies as well and actions are ignored; for
             mirror battles.
-        smac_options: SMAC's constructor options, see :class:`Options`.
+        smac_options: SMAC's constructor options, see :class:`Options`; on SMACv2's maps also those
+            of :class:`.GeneratedOptions`.
 
     Attributes:
         obs: (B, N, O) float32. state: (B, S) float32. avail_actions: (B, N, A) uint8.
         reward: (B,) float32. terminated, truncated: (B,) bool; at the limit both are set, as SMAC
             counts it, or only ``truncated`` with ``continuing_episode=True``.
-        alive: (B, N) bool. visibility: (B, N, N) bool, who sees whom: both alive, nearer than 9.
+        alive: (B, N) bool. visibility: (B, N, N) bool, who sees whom: both alive, nearer than 9
+            (SMACv2: what the unit type and the cone of sight allow).
         info: arrays (B,): ``battle_won, dead_allies, dead_enemies, episode_limit, episode_return,
             episode_length`` of the current or just finished episode.
         actions_taken: (B, N), the actions carried out.
@@ -95,38 +115,54 @@ class VecBattle:
         scripted_allies: bool = False,
         **smac_options: Any,
     ) -> None:
-        self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
+        options: Options
+        if isinstance(map_name, str) and map_name in GENERATED:
+            options = read_generated_options(smac_options)
+            capabilities = read_capabilities(map_name, options)
+            self.map = generated_map(map_name, capabilities)
+        else:
+            options, capabilities = read_options(smac_options), None
+            self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
         self.num_envs = _whole("num_envs", num_envs, 1)
         self.seed = _whole("seed", seed, 0)
         self.threads = _whole("threads", threads, 1)
         self.first_index = _whole("first_index", first_index, 0)
         self.autoreset, self.strict = bool(autoreset), bool(strict)
-        options = read_options(smac_options)
         self.options, self.profile = options, profile
-        self._stats = slots_of(self.map, profile)
+        fixed = slots_of(self.map, profile)
+        self._draw, types = no_draw(fixed), fixed
+        if capabilities is not None:
+            self._draw = build_draw(self.map, capabilities, generated_options(options), profile)
+            types = self._draw.catalog
+        # One row for all battles, or, where teams are drawn, one each.
+        rows = self.num_envs if self.map.generated else 1
+        self._table = np.repeat(fixed[None], rows, axis=0)
+        self._stats = self._table[0]
         if not 0 <= start_jitter <= 1:
             raise EnvError(f"start_jitter must lie between 0 and 1 map unit, got {start_jitter!r}.")
         self._rules = build_rules(
-            self.map, options, self._stats, random_delay, scripted_allies, start_jitter
+            self.map, options, fixed, random_delay, scripted_allies, start_jitter, types
         )
-        self._features = build_features(self.map, options)
+        self._features = build_features(
+            self.map, options, capabilities is None or capabilities.observe
+        )
         starts = [*self.map.ally_start, *self.map.enemy_start]
-        self._start = np.array(starts, dtype=np.float64).T.copy()
+        self._start = np.repeat(np.array(starts, dtype=np.float64).T[None], rows, axis=0)
         self._tables = (
-            self._stats,
+            self._table,
             as_record(self._rules),
             load_terrain(self.map.terrain),
             as_record(self._features),
         )
         self._ground = load_ground(self.map.terrain)
         n_agents = len(self.map.agents)
-        self._battle_state = _empty_state(self.num_envs, n_agents, self._stats)
+        self._battle_state = _empty_state(self.num_envs, self._rules, types)
         self._out = _empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
         self._pool = ThreadPoolExecutor(threads) if self.threads > 1 else None
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
-        kinds = sorted(set(self.map.agents))
+        kinds = sorted(set(self.map.agents))  # one where teams are drawn
         self.spec = EnvSpec(
             n_agents=n_agents,
             obs_dim=self._features.obs_dim,
@@ -164,7 +200,7 @@ class VecBattle:
         """
         chosen = self._mask(mask)
         engine.reset_battles(
-            chosen, self.seed, self.first_index, self._start,
+            chosen, self.seed, self.first_index, self._start, self._work[0][0], self._draw,
             self._battle_state, self._out, *self._tables,
         )  # fmt: skip
         if self._recorder is not None:
@@ -267,9 +303,14 @@ class VecBattle:
         self._battle_state.battle[battle, EPISODE] -= 1
         self.reset(mask)
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
-        engine.show_battles(mask, self._battle_state, self._out, *self._tables)
+        self._show(mask)
         if self._recorder is not None:
             self._recorder.restarted(mask)
+
+    def _show(self, mask: NDArray[np.bool_]) -> None:
+        engine.show_battles(
+            mask, self.seed, self.first_index, self._battle_state, self._out, *self._tables
+        )
 
     def units(self, battle: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """One battle's units as :meth:`place` takes them: ally (N, 6), enemy (E, 4).
@@ -296,7 +337,14 @@ class VecBattle:
     @property
     def slots(self) -> Slots:
         """Unit data of each unit, allies first: (B, M) records of ``units.SLOT``, read-only."""
-        return np.broadcast_to(self._stats, (self.num_envs, len(self._stats)))
+        slots = np.broadcast_to(self._table, (self.num_envs, self._table.shape[1]))
+        slots.flags.writeable = False
+        return slots
+
+    @property
+    def first_attack(self) -> int:
+        """The action that attacks enemy 0, or heals agent 0."""
+        return self._rules.first_attack
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: arrays and integers only."""
@@ -332,7 +380,12 @@ class VecBattle:
                 getattr(arrays, name)[...] = value
         avail = self.avail_actions.copy()  # of a finished battle it shows the no-op only
         everyone = np.ones(self.num_envs, np.bool_)
-        engine.show_battles(everyone, self._battle_state, self._out, *self._tables)
+        if self.map.generated:
+            engine.draw_again(
+                self.seed, self.first_index, self._start, self._work[0][0], self._draw,
+                self._battle_state, self._table, self._tables[1],
+            )  # fmt: skip
+        self._show(everyone)
         self.avail_actions[...] = avail
         if self._recorder is not None:
             self._recorder.jumped()
@@ -346,7 +399,7 @@ class VecBattle:
         work, pairs = self._work[thread]
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            work, pairs, self._battle_state, self._out, *self._tables, self._ground,
+            work, pairs, self._draw, self._battle_state, self._out, *self._tables, self._ground,
         )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
@@ -373,8 +426,12 @@ class VecBattle:
     def _complaint(self, actions: NDArray[np.int64], battle: int, agent: int) -> str:
         available = np.flatnonzero(self.avail_actions[battle, agent]).tolist()
         life = "alive" if self.alive[battle, agent] else "dead"
+        kind = self.map.agents[agent]
+        if self.map.generated:
+            columns = {column: name for name, column in self.map.ally_bits}
+            kind = columns[int(self._table[battle, agent]["type_bit"])]
         return (
-            f"battle {battle}, agent {agent} ({self.map.agents[agent]}, {life}): action "
+            f"battle {battle}, agent {agent} ({kind}, {life}): action "
             f"{actions[battle, agent]} is not available; available are {available}."
         )
 
@@ -407,11 +464,15 @@ def _whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _empty_state(n_battles: int, n_agents: int, stats: Slots) -> State:
-    n_units = len(stats)
+def _empty_state(n_battles: int, rules: Rules, types: Slots) -> State:
+    n_agents, n_units = rules.n_allies, rules.n_allies + rules.n_enemies
     # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
-    # opponent.
-    slots = 2 * n_units + 2 * n_units * int((stats["delivery"] == LINE).sum())
+    # opponent. Where teams are drawn, all may be colossi.
+    colossi = int((types["delivery"] == LINE).sum())
+    if rules.generated and colossi:
+        colossi = n_units
+    slots = 2 * n_units + 2 * n_units * colossi
+    watched = n_battles if rules.partial else 0
     battle = np.zeros((n_battles, N_BATTLE), np.int64)
     battle[:, EPISODE] = -1
     return State(
@@ -422,6 +483,9 @@ def _empty_state(n_battles: int, n_agents: int, stats: Slots) -> State:
         last_action=np.full((n_battles, n_agents), -1, np.int64),
         chosen=np.full((n_battles, n_agents), -1, np.int64),
         returned=np.zeros(n_battles),
+        facing=np.zeros((n_battles, n_agents), np.int64),
+        spotted=np.zeros((watched, rules.n_enemies, n_agents), np.uint8),
+        spotter=np.full((watched, rules.n_enemies), -1, np.int64),
     )
 
 
