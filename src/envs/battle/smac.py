@@ -152,6 +152,10 @@ class StarCraft2Env:
             **options,
         }
         self._launch()
+        if self._battle.map.generated:
+            raise EnvError(
+                f"StarCraft2Env is SMAC's class, and {map_name!r} is a map of SMACv2: use VecBattle."
+            )
         battle_map, spec = self._battle.map, self._battle.spec
         self.map_name, self.map_type = battle_map.name, battle_map.map_type
         self.n_agents, self.n_enemies = spec.n_agents, len(battle_map.enemies)

@@ -346,6 +346,18 @@ class VecBattle:
         """The action that attacks enemy 0, or heals agent 0."""
         return self._rules.first_attack
 
+    def unit_names(self, battle: int) -> list[str]:
+        """Unit type of everyone in one battle (M,), agents first.
+
+        Raises:
+            EnvError: no such battle.
+        """
+        self._check_battle(battle)
+        if not self.map.generated:
+            return [*self.map.agents, *self.map.enemies]
+        columns = {column: name for name, column in self.map.ally_bits}
+        return [columns[column] for column in self._table[battle]["type_bit"].tolist()]
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: arrays and integers only."""
         outputs = as_dict(self._out)
@@ -426,12 +438,8 @@ class VecBattle:
     def _complaint(self, actions: NDArray[np.int64], battle: int, agent: int) -> str:
         available = np.flatnonzero(self.avail_actions[battle, agent]).tolist()
         life = "alive" if self.alive[battle, agent] else "dead"
-        kind = self.map.agents[agent]
-        if self.map.generated:
-            columns = {column: name for name, column in self.map.ally_bits}
-            kind = columns[int(self._table[battle, agent]["type_bit"])]
         return (
-            f"battle {battle}, agent {agent} ({kind}, {life}): action "
+            f"battle {battle}, agent {agent} ({self.unit_names(battle)[agent]}, {life}): action "
             f"{actions[battle, agent]} is not available; available are {available}."
         )
 

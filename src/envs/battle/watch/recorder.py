@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +160,6 @@ def _result(battle: VecBattle, b: int) -> str:
 
 
 def _facts(battle: VecBattle, b: int) -> tuple[UnitFacts, ...]:
-    names: Any = [*battle.map.agents, *battle.map.enemies]
     return tuple(
         UnitFacts(
             type=name,
@@ -171,5 +170,5 @@ def _facts(battle: VecBattle, b: int) -> tuple[UnitFacts, ...]:
             plane=int(slot["plane"]),
             delivery=int(slot["delivery"]),
         )
-        for name, slot in zip(names, battle.slots[b], strict=True)
+        for name, slot in zip(battle.unit_names(b), battle.slots[b], strict=True)
     )
