@@ -13,11 +13,11 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigError, TrackingError
 from .files import read_json
-from .identity import task_name
+from .identity import config_digest, task_name
 from .output import Output
 from .plain import plain, plain_scalar
 from .provenance import git_state, versions
-from .record import RUNS_FOLDER, SpooledRun, is_live, read_output, utc_now
+from .record import MIRROR_FILE, RUNS_FOLDER, SpooledRun, is_live, utc_now, whole_output
 from .server import INSTALL_HINT
 from .sources import imported_sources
 from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, redact
@@ -37,6 +37,7 @@ except ModuleNotFoundError as missing:
 
 from .mirror import Mirror
 from .spool import Spool
+from .sync import run_directories, say_repeat
 
 log = logging.getLogger(__name__)
 
@@ -150,22 +151,27 @@ def run_experiment(
         sacred_address=options.pop("--mongo_db", None),
     )
     uid, meta = _identity(results_dir, resume_uid)
+    meta["config_digest"] = config_digest(config, seed=True)
     meta["options"] = {k: redact(v) if isinstance(v, str) else v for k, v in options.items()}
     unobserved = bool(options.get("--unobserved"))
     directory = results_dir.absolute() / ("unobserved" if unobserved else RUNS_FOLDER) / uid
     resumed = "resumed_from" not in meta and resume_uid is not None
-    output = Output(read_output(directory) if resumed else "")
+    output = Output(whole_output(directory) if resumed else "")
     mirror = None
     if unobserved:
         directory.mkdir(parents=True, exist_ok=True)
     else:
-        spool = Spool(directory, output, (resume_step or 0) if resumed else None)
+        unwanted = target is None and NO_DATABASE in (mongo_url, os.environ.get(URL_VARIABLE))
+        resumed_at = (resume_step or 0) if resumed else None
+        spool = Spool(directory, output, resumed_at, deliver=not unwanted)
         experiment.observers.append(spool)
         if target is not None:
             mirror = Mirror(target, spool)
             experiment.observers.append(mirror)
-        elif NO_DATABASE not in (mongo_url, os.environ.get(URL_VARIABLE)):
+        elif not unwanted:
             _say_spool_only(directory)
+        if resume_uid is None:
+            _warn_of_repeats(results_dir, meta["config_digest"])
     returned: list[Any] = []
 
     def train(_run: Run) -> Any:
@@ -274,6 +280,14 @@ def _fresh_info(config: Mapping[str, Any]) -> dict[str, Any]:
 def _resumed_info(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     earlier = read_json(directory / "info.json", {})
     return {**earlier, **_fresh_info(config)}
+
+
+def _warn_of_repeats(results_dir: Path, digest: str) -> None:
+    for directory in run_directories(results_dir):
+        run = read_json(directory / "run.json", {})
+        if run.get("meta", {}).get("config_digest") == digest:
+            number = read_json(directory / MIRROR_FILE, {}).get("run_id")
+            say_repeat(directory.name if number is None else f"{number}", run.get("status", ""))
 
 
 def _say_spool_only(directory: Path) -> None:

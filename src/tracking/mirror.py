@@ -16,7 +16,7 @@ from sacred.observers.mongo import MongoObserver, force_bson_encodeable
 from . import sync
 from .files import read_json
 from .plain import mongo_keys
-from .record import MIRROR_FILE, SpooledRun, merge_rows
+from .record import MIRROR_FILE, Metric, SpooledRun, merge_rows, stride_for
 from .spool import Cursor, Spool
 from .target import Target, redact
 
@@ -60,6 +60,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         self._wanted_id: int | None = None
         self._refs: dict[str, Any] = {}  # Sacred keeps the ids of metrics in info["metrics"]
         self._cursor = Cursor()
+        self._points: dict[str, int] = {}  # how many of each metric the database was told of
         self._replay_first = False
         self._mark: tuple[int, bool] | None = None
         self._trouble: str | None = None
@@ -163,8 +164,8 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         if self.run_entry is None and not self._replay_first and self._trouble is None:
             self._insert(run)
         elif self.run_entry is None or self._trouble is not None:
-            rows, self._cursor = self._spool.rows_since(Cursor())
-            self.run_entry = sync.replay(self._db, run, rows)
+            metrics = self._read_all()
+            self.run_entry = sync.replay(self._db, run, metrics)
             self._refs = {"metrics": self.run_entry["info"]["metrics"]}
         else:
             self._push(run)
@@ -198,12 +199,10 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             meta_info=mongo_keys(record["meta"]),
             _id=self._wanted_id,
         )
+        self._warn_of_repeats(run)
 
     def _push(self, run: SpooledRun) -> None:
-        rows, cursor = self._spool.rows_since(self._cursor)
-        points = {name: vars(metric) for name, metric in merge_rows(rows).items()}
-        super().log_metrics(points, self._refs)
-        self._cursor = cursor
+        self._push_points()
         sync.sync_files(self.fs, self.run_entry, run)
         record = run.run
         super().heartbeat_event(
@@ -222,14 +221,55 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         else:
             super().interrupted_event(interrupt_time=end, status=record["status"])
 
+    def _push_points(self) -> None:
+        rows, cursor = self._spool.rows_since(self._cursor)
+        points = {}
+        for name, metric in merge_rows(rows).items():
+            before = self._points.get(name, 0)
+            after = before + len(metric.steps)
+            stride = stride_for(after)
+            if stride != stride_for(before):
+                # What the database has of it must be thinned too, which is rare: at each doubling.
+                metrics = self._read_all()
+                self._refs["metrics"] = sync.replace_metrics(
+                    self._db, int(self.run_entry["_id"]), metrics
+                )
+                return
+            kept = metric.thinned(stride, first=before)
+            if kept.steps:
+                points[name] = vars(kept)
+            self._points[name] = after
+        super().log_metrics(points, self._refs)
+        self._cursor = cursor
+
+    def _read_all(self) -> dict[str, Metric]:
+        """All points so far; those behind them are new from here."""
+        rows, self._cursor = self._spool.rows_since(Cursor())
+        metrics = merge_rows(rows)
+        self._points = {name: len(metric.steps) for name, metric in metrics.items()}
+        return metrics
+
+    def _warn_of_repeats(self, run: SpooledRun) -> None:
+        wanted = {
+            "meta.config_digest": run.run["meta"].get("config_digest"),
+            "_id": {"$ne": self.run_id},
+        }
+        for other in self._db.runs.find(wanted, {"status": 1, "meta.uid": 1}):
+            if not (run.directory.parent / str(other["meta"]["uid"])).is_dir():
+                sync.say_repeat(
+                    str(other["_id"]), other["status"]
+                )  # those here were named at the start
+
     def _deliver_leftover(self) -> None:
         """Deliver one earlier run that no database has, if there is one."""
         if self._leftovers is None:
             own = self._spool.directory
             others = [d for d in sync.run_directories(own.parent.parent) if d != own]
-            marks = [read_json(d / MIRROR_FILE, {}) for d in others]
             self._leftovers = [
-                d for d, mark in zip(others, marks, strict=True) if not mark.get("complete")
+                d
+                for d in others
+                if not read_json(d / MIRROR_FILE, {}).get("complete")
+                and read_json(d / "run.json", {}).get("deliver", True)
             ]
         if self._leftovers:
             done = sync.deliver(self._db, self._leftovers.pop(), self._target.label)

@@ -10,6 +10,8 @@ from typing import IO, Any
 
 # The whole run document, output included, is sent to MongoDB at each beat and may not pass 16 MB.
 OUTPUT_LIMIT = 200_000
+_HEAD, _TAIL = OUTPUT_LIMIT // 4, OUTPUT_LIMIT // 2
+_LONGEST_CHARACTER = 4  # bytes, in UTF-8
 CUT_MARK = "\n[... cut here; the whole output is in cout.txt of the run's folder ...]\n"
 
 
@@ -61,7 +63,9 @@ class Output:
     def __init__(self, earlier: str = "") -> None:
         self._lock = threading.Lock()
         self._new: list[str] = []
-        self._text = _shorten(earlier)
+        self._pieces = [earlier]
+        self._length = len(earlier)  # of the pieces
+        self._head = ""  # of what was cut away in front of the pieces
         self._teeing = False
         self._returned = ""
 
@@ -69,7 +73,10 @@ class Output:
         """Record text."""
         with self._lock:
             self._new.append(text)
-            self._text = _shorten(self._text + text)
+            self._pieces.append(text)
+            self._length += len(text)
+            if self._length > 4 * OUTPUT_LIMIT:
+                self._cut()
 
     def take(self) -> str:
         """What was printed since the last call."""
@@ -81,7 +88,16 @@ class Output:
     def text(self) -> str:
         """Beginning and end of the output, with a mark where something was cut out."""
         with self._lock:
-            return self._text
+            text = "".join(self._pieces)
+            if self._head:
+                return self._head + CUT_MARK + text[-_TAIL:]
+            return shorten(text)
+
+    def _cut(self) -> None:
+        text = "".join(self._pieces)
+        self._head = self._head or text[:_HEAD]
+        self._pieces = [text[-_TAIL:]]
+        self._length = _TAIL
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
@@ -102,9 +118,20 @@ class Output:
         return self._returned
 
 
-def _shorten(text: str) -> str:
-    # Half is cut away at a time, so that a run that prints a lot does not pay for it at every line.
+def shorten(text: str) -> str:
+    """The text itself, or its beginning and end where it is longer than ``OUTPUT_LIMIT`` characters."""
     if len(text) <= OUTPUT_LIMIT:
         return text
-    head = text[: OUTPUT_LIMIT // 4]
-    return head + CUT_MARK + text[-OUTPUT_LIMIT // 4 :]
+    return text[:_HEAD] + CUT_MARK + text[-_TAIL:]
+
+
+def read_shortened(file: IO[bytes]) -> str:
+    """What :func:`shorten` makes of a file's text, without reading more of it than that takes."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if size <= _LONGEST_CHARACTER * OUTPUT_LIMIT:
+        return shorten(file.read().decode("utf-8", "replace"))
+    head = file.read(_LONGEST_CHARACTER * _HEAD).decode("utf-8", "replace")
+    file.seek(-_LONGEST_CHARACTER * (_TAIL + 1), 2)
+    tail = file.read().decode("utf-8", "replace")
+    return head[:_HEAD] + CUT_MARK + tail[-_TAIL:]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import AppendFile, FileLock, Row, read_json, read_rows
-from .output import OUTPUT_LIMIT
+from .output import read_shortened
 
 METRICS_FILE = "metrics.jsonl"
 OUTPUT_FILE = "cout.txt"
@@ -18,6 +18,10 @@ ARTIFACTS_FILE = "artifacts.jsonl"
 MIRROR_FILE = "mirror.json"
 LOCK_FILE = "run.lock"
 RUNS_FOLDER = "runs"
+
+# So many points of a metric a database gets. Each push rewrites the metric's document, which may not pass
+# 16 MB (some 400,000 points); a plot shows a few thousand. The folder has them all.
+MAX_POINTS = 10_000
 
 # A run on another machine is believed dead when it has not beaten for this long.
 SILENCE_SECONDS = 120.0
@@ -30,6 +34,11 @@ class Metric:
     steps: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     timestamps: list[dt.datetime] = field(default_factory=list)
+
+    def thinned(self, stride: int, first: int = 0) -> Metric:
+        """The points whose number is a multiple of ``stride``, where they are numbered from ``first``."""
+        kept = slice(-first % stride, None, stride)
+        return Metric(self.steps[kept], self.values[kept], self.timestamps[kept])
 
 
 @dataclass
@@ -63,12 +72,10 @@ class SpooledRun:
 
 
 def read_output(directory: Path) -> str:
-    """The end of what the run printed, as much as the database takes."""
+    """Beginning and end of what the run printed, as much as the database takes."""
     try:
         with open(directory / OUTPUT_FILE, "rb") as f:
-            size = f.seek(0, 2)
-            f.seek(max(0, size - OUTPUT_LIMIT))
-            return f.read().decode("utf-8", "replace")
+            return read_shortened(f)
     except OSError:
         return ""
 
@@ -82,6 +89,22 @@ def point_summary(latest: Mapping[str, Row]) -> dict[str, Any]:
             for kind, key in (("last", "value"), ("min", "min"), ("max", "max"))
         },
     }
+
+
+def whole_output(directory: Path) -> str:
+    """All that the run printed."""
+    try:
+        return (directory / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def stride_for(points: int) -> int:
+    """Of a metric of that length a database gets each how manieth point: 1, 2, 4, ..."""
+    stride = 1
+    while points > stride * MAX_POINTS:
+        stride *= 2
+    return stride
 
 
 def merge_rows(rows: list[Row]) -> dict[str, Metric]:

@@ -60,17 +60,26 @@ class Spool(RunObserver):  # type: ignore[misc]
         output: what the run prints.
         resume_step: the run continues from this env step; later points of its metrics are dropped.
             None for a new run.
+        deliver: a later run may deliver this one to its database.
     """
 
     priority = 50  # above the mirror: what goes over the network is on disk already
 
-    def __init__(self, directory: Path, output: Output, resume_step: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        output: Output,
+        resume_step: int | None = None,
+        *,
+        deliver: bool = True,
+    ) -> None:
         self.directory = directory
         self.run: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
         self._resume_step = resume_step
         self._output = output
+        self._deliver = deliver
         self._lock = threading.RLock()
         self._run_lock = FileLock(directory / LOCK_FILE)
         self._held = False
@@ -223,6 +232,7 @@ class Spool(RunObserver):  # type: ignore[misc]
                 "meta": plain(meta_info),
                 "status": status,
                 "heartbeat": time.isoformat(),
+                "deliver": self._deliver,
             }
             self.config = plain(config)
             self._attempt(self._open)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,23 @@ from typing import Any
 import gridfs
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from .files import FileLock, Row, read_json, read_rows, write_json
+from .files import FileLock, read_json, read_rows, write_json
 from .plain import mongo_keys
 from .record import (
     ARTIFACTS_FILE,
     LOCK_FILE,
-    METRICS_FILE,
     MIRROR_FILE,
     RUNS_FOLDER,
+    Metric,
     SpooledRun,
     is_live,
-    merge_rows,
+    read_metrics,
+    stride_for,
 )
 from .sources import digest
 from .target import Target, redact
+
+log = logging.getLogger(__name__)
 
 DOCUMENT_FORMAT = "MongoObserver-0.7.0"
 _DATES = ("start_time", "stop_time", "heartbeat")
@@ -73,13 +77,17 @@ def deliver(db: Any, directory: Path, label: str) -> SyncResult:
     if not lock.acquire():
         return SyncResult(run.uid, None, "being delivered by another process")
     with lock:
-        rows, _ = read_rows(directory / METRICS_FILE)
         try:
-            entry = replay(db, run, rows)
+            entry = replay(db, run, read_metrics(directory))
         except (PyMongoError, OSError) as error:
             return SyncResult(run.uid, None, f"failed: {redact(str(error))[:200]}")
         write_mark(directory, entry["_id"], label, complete=True)
     return SyncResult(run.uid, entry["_id"], "delivered")
+
+
+def say_repeat(name: str, status: str) -> None:
+    """Warn that another run had the same config and seed."""
+    log.warning("this run repeats run %s (%s): the same config with the same seed", name, status)
 
 
 def write_mark(directory: Path, run_id: int, label: str, *, complete: bool) -> None:
@@ -92,9 +100,10 @@ def ensure_indexes(db: Any) -> None:
     """Make the indexes Sacred does not: without the first, a push reads all runs' metrics."""
     db.metrics.create_index([("run_id", 1), ("name", 1)])
     db.runs.create_index("meta.uid", unique=True, sparse=True)
+    db.runs.create_index("meta.config_digest", sparse=True)
 
 
-def replay(db: Any, run: SpooledRun, rows: list[Row]) -> dict[str, Any]:
+def replay(db: Any, run: SpooledRun, metrics: Mapping[str, Metric]) -> dict[str, Any]:
     """Make the database's record of a run equal to the given one; returns the new run document.
 
     Whatever was there before, half a push included, is replaced; Omniboard's tags and notes stay.
@@ -104,7 +113,7 @@ def replay(db: Any, run: SpooledRun, rows: list[Row]) -> dict[str, Any]:
     run_id, artifacts = _claim(db, run.uid)
     entry: dict[str, Any] = {"_id": run_id, "artifacts": artifacts}
     sync_files(files, entry, run)
-    info = mongo_keys({**run.info, "metrics": _replace_metrics(db, run_id, rows)})
+    info = mongo_keys({**run.info, "metrics": replace_metrics(db, run_id, metrics)})
     known = {key: run.run[key] for key in ("result", "fail_trace") if key in run.run}
     entry.update(
         format=DOCUMENT_FORMAT,
@@ -140,13 +149,15 @@ def _claim(db: Any, uid: str) -> tuple[int, list[Any]]:
             continue  # another run took the number, or another process made the document
 
 
-def _replace_metrics(db: Any, run_id: int, rows: list[Row]) -> list[dict[str, str]]:
+def replace_metrics(db: Any, run_id: int, metrics: Mapping[str, Metric]) -> list[dict[str, str]]:
+    """Make the database's metrics of a run the given ones, thinned; returns references to them."""
     references = []
-    metrics = merge_rows(rows)
     for name, metric in metrics.items():
         key = {"run_id": run_id, "name": name}
+        stride = stride_for(len(metric.steps))
+        points = asdict(metric.thinned(stride)) | ({"stride": stride} if stride > 1 else {})
         # Not find_one_and_update: under concurrent upserts SecantusDB 0.7.0b3 can answer None.
-        db.metrics.update_one(key, {"$set": asdict(metric)}, upsert=True)
+        db.metrics.update_one(key, {"$set": points}, upsert=True)
         references.append({"name": name, "id": str(db.metrics.find_one(key, {"_id": 1})["_id"])})
     # A resumed run may have lost all points of a metric.
     db.metrics.delete_many({"run_id": run_id, "name": {"$nin": list(metrics)}})

@@ -116,6 +116,14 @@ def read_until(process, start):
     raise AssertionError(f"the writer ended without saying {start!r}")
 
 
+def wait_until(holds, seconds=10):
+    """Wait for a condition that must come to hold."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def logged(output):
     """Steps of the points a writer said it had logged."""
     return [int(line.split()[1]) for line in output.splitlines() if line.startswith("point ")]

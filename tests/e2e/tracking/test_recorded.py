@@ -4,11 +4,13 @@ from collections import Counter
 
 import gridfs
 
+from phalanx.tracking import record
+from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.queries import runs
 from phalanx.tracking.sync import sync
 from phalanx.tracking.target import Target
 
-from .conftest import assert_same_points, finish, logged
+from .conftest import assert_same_points, finish, logged, wait_until
 
 
 def test_a_run_is_recorded_and_a_replay_changes_nothing(mongo, results, write):
@@ -91,6 +93,57 @@ def test_a_resumed_run_keeps_its_number_and_has_no_point_twice(mongo, results, w
     assert document["status"] == "COMPLETED"
     assert db.runs.count_documents({}) == 1
     assert document["meta"]["resumed"][0]["step"] == last
+
+
+def test_long_metrics_are_thinned_in_the_database_alone(mongo, results, monkeypatch):
+    monkeypatch.setattr(record, "MAX_POINTS", 50)
+    db = mongo.start().db()
+
+    def body(handle):
+        for step in range(330):
+            handle.log_scalar("loss", step / 2, step)
+            if step % 20 == 0:
+                handle.log_scalar("rare", step, step)
+            if step % 30 == 29:
+                handle.flush()
+                wait_until(lambda: any(done["steps"] for done in db.metrics.find({"name": "loss"})))
+                shown = db.metrics.find_one({"name": "loss"})
+                every = range(0, 330, shown.get("stride", 1))
+                assert shown["steps"] == list(every)[: len(shown["steps"])]
+                assert len(shown["steps"]) <= 50
+
+    run_experiment(body, name="qmix", config={}, results_dir=results, mongo_url=mongo.url)
+    (run,) = runs(results, Target("phalanx", mongo.url))
+    assert run.metrics()["loss"].steps == list(range(330))
+    live = {m["name"]: m for m in db.metrics.find({"run_id": 1})}
+    assert live["loss"]["steps"] == list(range(0, 330, 8))
+    assert live["loss"]["values"] == [step / 2 for step in range(0, 330, 8)]
+    assert live["loss"]["stride"] == 8
+    assert live["rare"]["steps"] == list(range(0, 330, 20))
+    assert "stride" not in live["rare"]
+    assert run.info["summary"]["last"]["loss"] == 329 / 2
+    list(sync(results, Target("phalanx", mongo.url), everything=True))
+    assert {m["name"]: m for m in db.metrics.find({"run_id": 1})} == live
+    elsewhere = runs(results / "elsewhere", Target("phalanx", mongo.url))[0].metrics()
+    assert elsewhere["loss"].steps == live["loss"]["steps"]
+
+
+def test_a_repeat_of_somebody_elses_run_is_named(mongo, results, write, tmp_path):
+    mongo.start()
+    finish(write(tmp_path / "theirs", 0.2, url=mongo.url))
+    output = finish(write(results, 0.6, url=mongo.url))
+    assert "this run repeats run 1 (COMPLETED): the same config with the same seed" in output
+    assert output.count("repeats") == 1
+    assert "repeats" not in finish(write(results, 0.2, "--seed", "2", url=mongo.url))
+
+
+def test_a_run_without_a_database_by_choice_is_delivered_only_when_asked(mongo, results, write):
+    db = mongo.start().db()
+    finish(write(results, 0.2, url="none"))
+    finish(write(results, 1.0, "--seed", "2", url=mongo.url))
+    assert [run["config"]["seed"] for run in db.runs.find()] == [2]
+    assert [done.run_id for done in sync(results, Target("phalanx", mongo.url))] == [2]
+    assert db.runs.find_one({"_id": 2})["config"]["seed"] == 1
 
 
 def test_a_queued_run_is_recorded_but_not_started(mongo, results, write):

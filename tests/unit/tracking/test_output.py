@@ -1,8 +1,18 @@
+import io
 import logging
 import sys
 
+import pytest
+
 from phalanx.tracking.console import Console
-from phalanx.tracking.output import CUT_MARK, OUTPUT_LIMIT, Output, unwrapped
+from phalanx.tracking.output import (
+    CUT_MARK,
+    OUTPUT_LIMIT,
+    Output,
+    read_shortened,
+    shorten,
+    unwrapped,
+)
 
 
 def test_everything_printed_is_recorded_once_and_still_shown(capsys):
@@ -25,11 +35,25 @@ def test_long_output_keeps_its_beginning_and_end_for_the_database():
     output.add("first line\n")
     for i in range(30_000):
         output.add(f"{i:>15}\n")
-    assert len(output.text()) <= OUTPUT_LIMIT
+    written = output.text()
+    assert len(written) <= OUTPUT_LIMIT
     assert output.text().startswith("first line\n")
     assert output.text().endswith(f"{29_999:>15}\n")
     assert output.text().count(CUT_MARK) == 1
     assert len(output.take()) == len("first line\n") + 30_000 * 16
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "界", "🚀"])
+@pytest.mark.parametrize("times", [0.1, 0.99, 1.01, 3.7, 9.3])
+def test_live_output_and_that_of_the_file_are_cut_alike(letter, times):
+    piece = letter * 997 + "\n"
+    pieces = [f"{i}{piece}" for i in range(int(OUTPUT_LIMIT * times / len(piece)))]
+    text = "".join(pieces)
+    output = Output(pieces[0])
+    for other in pieces[1:]:
+        output.add(other)
+    assert output.text() == shorten(text) == read_shortened(io.BytesIO(text.encode()))
+    assert (CUT_MARK in output.text()) == (len(text) > OUTPUT_LIMIT)
 
 
 def test_text_captured_by_sacred_itself_is_taken_over_once():

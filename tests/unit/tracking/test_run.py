@@ -191,6 +191,24 @@ def test_the_logging_of_others_is_left_alone(tmp_path):
     assert (list(logging.getLogger().handlers), logging.getLogger().level) == before
 
 
+def test_a_repeated_run_is_named(tmp_path, caplog):
+    def lines():
+        return [r.getMessage() for r in caplog.records if "repeats" in r.getMessage()]
+
+    record(lambda handle: None, tmp_path, config={**CONFIG, "label": "first"})
+    for other in ({"seed": 8}, {"layers": [1, 3]}):
+        record(lambda handle: None, tmp_path, config={**CONFIG, **other})
+    assert lines() == []
+    record(lambda handle: None, tmp_path, config={**CONFIG, "label": "second"})
+    first = runs(tmp_path)[0]
+    assert lines() == [
+        f"this run repeats run {first.uid} (COMPLETED): the same config with the same seed"
+    ]
+    caplog.clear()
+    record(lambda handle: None, tmp_path, resume_uid=first.uid, resume_step=0)
+    assert lines() == []
+
+
 def test_a_missing_database_is_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.delenv("PHALANX_MONGO_URL", raising=False)
     monkeypatch.setattr(experiment, "choose_target", lambda **_: None)
