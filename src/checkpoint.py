@@ -13,7 +13,7 @@ import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def save_checkpoint(
             files["replay.pt"] = {"replay": state["replay"]}
         for name, content in files.items():
             with (beside / name).open("wb") as file:
-                torch.save(_storable(content), file)
+                _save(_storable(content), file)
                 file.flush()
                 os.fsync(file.fileno())
         meta = {
@@ -72,6 +72,13 @@ def save_checkpoint(
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def _save(content: Any, file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # what torch makes of the disk's own error
+        raise OSError(f"{file.name} cannot be written: {error}") from error
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from phalanx import checkpoint as checkpoint_module
 from phalanx.checkpoint import find_checkpoint, load_checkpoint, read_meta, save_checkpoint
 from phalanx.errors import CheckpointError
 
@@ -36,17 +36,19 @@ def test_round_trip_keeps_types_and_bits(tmp_path: Path) -> None:
     assert meta["contains"] == ["counters", "env", "learner", "replay"]
 
 
-def test_full_disk_leaves_the_older_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+@pytest.mark.parametrize("numbers", [10, 100_000])
+def test_full_disk_leaves_the_older_checkpoint(tmp_path: Path, numbers: int) -> None:
     save_checkpoint(tmp_path / "latest", {}, 7, STATE)
+    import resource
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint_module.torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path / "latest", {}, 8, STATE)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written|File too large"):
+            save_checkpoint(tmp_path / "latest", {}, 8, {"w": torch.zeros(numbers)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert read_meta(tmp_path / "latest")["t_env"] == 7
     assert [p.name for p in tmp_path.iterdir()] == ["latest"]
 

@@ -13,6 +13,7 @@ import pytest
 from phalanx.tracking import server as embedded
 from phalanx.tracking.record import read_metrics
 
+REPORT = Path(__file__).resolve().parents[3] / "build" / "artifacts" / "tracking_faults.txt"
 WRITER = Path(__file__).with_name("writer.py")
 
 
@@ -136,6 +137,18 @@ def in_database(db, uid=None):
     return run, found
 
 
+def assert_nothing_lost(expected, found, what=""):
+    """Every step once; the number of those lost and doubled is left in build/artifacts."""
+    lost = len(set(expected) - set(found))
+    doubled = len(found) - len(set(found))
+    test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].split(" ")[0]
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    with open(REPORT, "a") as report:
+        line = f"{test} {what}: {len(expected)} points, {lost} lost, {doubled} duplicated"
+        report.write(line.replace(" :", ":") + "\n")
+    assert (lost, doubled) == (0, 0)
+
+
 def assert_same_points(db, directory, steps=None, uid=None):
     """No point lost, none doubled, all in order: on disk and in the database."""
     run, found = in_database(db, uid)
@@ -144,6 +157,7 @@ def assert_same_points(db, directory, steps=None, uid=None):
     for name, metric in spooled.items():
         if steps is not None:
             assert metric.steps == steps
+        assert_nothing_lost(metric.steps if steps is None else steps, found[name]["steps"], name)
         assert found[name]["steps"] == metric.steps
         assert found[name]["values"] == metric.values
         assert len(found[name]["timestamps"]) == len(metric.steps)

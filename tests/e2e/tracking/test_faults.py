@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,17 @@ from phalanx.tracking.record import read_metrics
 from phalanx.tracking.sync import sync
 from phalanx.tracking.target import Target
 
-from .conftest import assert_same_points, finish, free_port, in_database, logged, read_until
+from .conftest import (
+    assert_nothing_lost,
+    assert_same_points,
+    finish,
+    free_port,
+    in_database,
+    logged,
+    read_until,
+)
+
+KILLED = Path(__file__).with_name("killed.py")
 
 
 def deliver(results, mongo):
@@ -81,26 +92,71 @@ def test_the_next_run_delivers_what_was_left(mongo, results, write):
     assert_same_points(mongo.db(), left.directory, logged(first), uid=left.uid)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
-@pytest.mark.parametrize("after", [30, 110])
-def test_a_killed_run_loses_nothing_older_than_one_beat(mongo, results, write, after):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_fifty_random_moments(mongo, results, tmp_path):
     mongo.start()
-    writer = write(results, 60.0, url=mongo.url)
-    output = read_until(writer, f"point {after} ")
-    writer.kill()
-    killed = time.time()
-    output += writer.communicate()[0]
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    command = [sys.executable, str(KILLED), str(results), str(logs), mongo.url, "50", "1"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    flushed = {}
+    for path in logs.iterdir():
+        words = [line.split() for line in path.read_text().splitlines()]
+        if words:
+            flushed[words[0][1]] = max([int(w[1]) for w in words[1:]], default=-1)
+    assert sum(last >= 0 for last in flushed.values()) > 10
+    recorded = {run.uid: run for run in runs(results)}
+    assert set(flushed) <= set(recorded)
+    assert {run.status for run in recorded.values()} == {"DIED"}
+    list(sync(results, Target("phalanx", mongo.url)))
+    db = mongo.db()
+    for uid, run in recorded.items():
+        # All that was flushed is there, without a gap; the database has the very same.
+        kept = run.metrics()
+        steps = kept["loss"].steps if kept else []
+        assert steps == list(range(len(steps)))
+        assert_nothing_lost(range(flushed.get(uid, -1) + 1), steps, "on disk")
+        _, found = in_database(db, uid)
+        assert {name: m["steps"] for name, m in found.items()} == {
+            name: metric.steps for name, metric in kept.items()
+        }
+        for name, metric in kept.items():
+            assert_nothing_lost(metric.steps, found[name]["steps"], name)
+    assert db.runs.count_documents({}) == len(recorded)
+
+
+def test_a_line_cut_short_is_left_out_and_mended(mongo, results, write):
+    mongo.start()
+    first = logged(finish(write(results, 0.6, url=mongo.url)))
     (run,) = runs(results)
-    assert run.status == "DIED"
-    kept = run.metrics()["loss"].steps if after > 30 or run.metrics() else []
-    assert kept == list(range(len(kept)))
-    lost = [line for line in output.splitlines() if line.startswith("point ")][len(kept) :]
-    times = [float(line.split()[2]) for line in lost]
-    assert all(killed - at < 0.5 + 0.4 for at in times if at <= killed)
-    assert deliver(results, mongo) == ["delivered"]
-    document, found = in_database(mongo.db())
-    assert document["status"] == "RUNNING"
-    assert found.get("loss", {"steps": []})["steps"] == kept
+    metrics = run.directory / "metrics.jsonl"
+    whole = metrics.read_bytes()
+    metrics.write_bytes(whole + whole[: len(whole) // 3].rstrip(b"\n}"))
+    assert [
+        done.run_id for done in sync(results, Target("phalanx", mongo.url), everything=True)
+    ] == [1]
+    assert_same_points(mongo.db(), run.directory, first)
+    last = first[-1]
+    second = logged(finish(write(results, 0.3, "--resume", run.uid, str(last), url=mongo.url)))
+    assert_same_points(mongo.db(), run.directory, [*first, *second])
+    assert metrics.read_bytes().startswith(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+@pytest.mark.parametrize("freed", [True, False])
+def test_a_full_disk_costs_nothing(mongo, results, write, freed):
+    db = mongo.start().db()
+    limits = ("--full", "20", "80" if freed else "1000000")
+    output = finish(write(results, 2.5, *limits, url=mongo.url))
+    assert output.count("cannot be written") == 1
+    assert ("can be written again" in output) == freed
+    document, found = in_database(db)
+    assert document["status"] == "COMPLETED"
+    for name in ("loss", "return_mean"):
+        assert_nothing_lost(logged(output), found[name]["steps"], name)
+    if freed:
+        (run,) = runs(results)
+        assert_same_points(db, run.directory, logged(output))
 
 
 def test_two_deliveries_at_once_make_one_record(mongo, results, write):
@@ -143,11 +199,16 @@ def black_hole():
             connection.close()
 
 
-def test_a_server_that_never_answers_delays_a_run_by_seconds_only(black_hole, results, write):
+def test_a_server_that_never_answers_delays_a_run_by_seconds_only(
+    black_hole, mongo, results, write
+):
     begin = time.monotonic()
     output = finish(write(results, 1.0, "--wait", "2", "--retry", "30", url=black_hole))
     assert time.monotonic() - begin < 15
     assert read_metrics(runs(results)[0].directory)["loss"].steps == logged(output)
+    mongo.start()
+    assert deliver(results, mongo) == ["delivered"]
+    assert_same_points(mongo.db(), runs(results)[0].directory, logged(output))
 
 
 def test_interrupted_twice_a_run_ends_at_once(black_hole, results, write):
@@ -172,8 +233,12 @@ def test_a_wrong_password_does_not_stop_a_run_and_is_shown_nowhere(mongo, result
     (run,) = runs(results)
     assert run.status == "COMPLETED"
     assert "s3cret" not in output
+    assert "MongoDB" in output
+    assert mongo.db().runs.count_documents({}) == 0
     for path in run.directory.rglob("*"):
         assert not path.is_file() or b"s3cret" not in path.read_bytes()
+    assert deliver(results, mongo) == ["delivered"]
+    assert_same_points(mongo.db(), run.directory, logged(output))
 
 
 def test_the_embedded_server_is_found_again_after_a_kill(results, write):

@@ -57,15 +57,15 @@ def test_a_run_is_recorded_and_a_replay_changes_nothing(mongo, results, write):
     assert list(sync(results, Target("phalanx", mongo.url))) == []
 
 
-def test_four_runs_at_once_get_numbers_of_their_own(results, write):
-    # Nobody has started the embedded server: the four runs agree on one.
-    writers = [write(results, 1.5, "--seed", str(seed)) for seed in range(4)]
+def test_eight_runs_at_once_get_numbers_of_their_own(results, write):
+    # Nobody has started the embedded server: the runs agree on one.
+    writers = [write(results, 1.5, "--seed", str(seed)) for seed in range(8)]
     for writer in writers:
         finish(writer)
     recorded = runs(results)
-    assert sorted(run.run_id for run in recorded) == [1, 2, 3, 4]
+    assert sorted(run.run_id for run in recorded) == list(range(1, 9))
     db = Target("phalanx", server_dir=results / "db").connect()
-    assert db.runs.count_documents({}) == 4
+    assert db.runs.count_documents({}) == 8
     for run in recorded:
         document = assert_same_points(db, run.directory, uid=run.uid)
         assert document["_id"] == run.run_id
@@ -76,7 +76,7 @@ def test_four_runs_at_once_get_numbers_of_their_own(results, write):
             {"$group": {"_id": "$config.env", "best": {"$max": "$result"}, "n": {"$sum": 1}}},
         ]
     )
-    assert list(answer) == [{"_id": "sc2", "best": max(run.result for run in recorded), "n": 4}]
+    assert list(answer) == [{"_id": "sc2", "best": max(run.result for run in recorded), "n": 8}]
     found = [r["_id"] for r in db.runs.find({"result": {"$gt": 0}}).sort("config.seed", -1)]
     assert found == [r.run_id for r in sorted(recorded, key=lambda r: -r.config["seed"])]
     assert Counter(i["name"] for i in db.metrics.list_indexes())["run_id_1_name_1"] == 1

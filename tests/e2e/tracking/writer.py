@@ -1,12 +1,15 @@
 """A run in a process of its own: logs numbered points at a fixed rate.
 
-Usage: writer.py RESULTS SECONDS [--retry S] [--wait S] [--seed N] [--resume UID STEP] [SACRED OPTIONS]
+Usage: writer.py RESULTS SECONDS [--retry S] [--wait S] [--seed N] [--resume UID STEP] [--full FROM TO]
+[SACRED OPTIONS]. From point FROM to point TO no file can grow, as on a full disk.
 Prints ``point N`` for every point, with the time, past Sacred's capture.
 """
 
 import argparse
+import contextlib
 import functools
 import logging
+import resource
 import signal
 import sys
 import time
@@ -28,6 +31,7 @@ def main() -> None:
     parser.add_argument("--wait", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", nargs=2)
+    parser.add_argument("--full", nargs=2, type=int, default=(-1, -1))
     given, sacred_options = parser.parse_known_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     # The same as in earnest, on a shorter scale of time.
@@ -41,6 +45,8 @@ def main() -> None:
         start = time.monotonic()
         step = first
         while time.monotonic() - start < given.seconds:
+            if step in given.full:
+                _limit_files(0 if step == given.full[0] else resource.RLIM_INFINITY)
             handle.log_scalar("loss", step / 2, step)
             handle.log_scalar("return_mean", float(step), step)
             unwrapped(sys.stdout).write(f"point {step} {time.time():.3f}\n")
@@ -50,8 +56,9 @@ def main() -> None:
         handle.info["engine"] = "embedded"
         handle.info["summary"] = {"points": step}
         note = handle.directory / "note.txt"
-        note.write_text(f"{step} points")
-        handle.add_artifact(note)
+        with contextlib.suppress(OSError):  # the disk is full
+            note.write_text(f"{step} points")
+            handle.add_artifact(note)
         handle.set_result(step)
 
     experiment.run_experiment(
@@ -63,6 +70,10 @@ def main() -> None:
         resume_uid=uid,
         resume_step=None if step is None else int(step),
     )
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":
