@@ -17,7 +17,6 @@ from .jit import inlined, inner, kernel
 from .layout import (
     ALERT,
     ATTACKER,
-    BLOCKER,
     ENERGY,
     EPISODE,
     FILM_REAL,
@@ -77,7 +76,7 @@ def restart(
             units[Y, i] += rules.start_jitter * (2.0 * rng.uniform(key, 0, i, rng.START_Y) - 1.0)
         units[HEALTH, i], units[SHIELD, i] = stats[i].health, stats[i].shield
         units[ENERGY, i] = stats[i].energy_start
-        for field in (TARGET, SWING_TARGET, ATTACKER, BLOCKER):
+        for field in (TARGET, SWING_TARGET, ATTACKER):
             flags[field, i] = -1
         give_first_order(i, goal_share, units, flags, stats, rules)
     state.last_action[b] = -1
@@ -163,7 +162,22 @@ def advance(
         i = work[turn].turn
         if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
             heal(i, flags[TARGET, i], work, units, stats)
-    move(n, work, pairs, units, flags, stats, rules, ground)
+    forward = (draw >> np.uint64(41)) & np.uint64(1) == np.uint64(1)
+    move(n, forward, work, pairs, units, flags, stats, rules, ground)
+
+
+@inlined
+def prepare(work: Work, units: Real, stats: Slots, rules: Rules) -> None:
+    """Fill in what working memory holds through one env step of one battle."""
+    n = 0
+    for i in range(rules.n_allies + rules.n_enemies):
+        work[i].enemy, work[i].plane = stats[i].enemy, stats[i].plane
+        work[i].rim = stats[i].separation
+        work[i].total = -1.0
+        if units[HEALTH, i] > 0.0:
+            work[i].total = units[HEALTH, i] + units[SHIELD, i]
+            work[n].order = i
+            n += 1
 
 
 @inlined
@@ -366,9 +380,7 @@ def step_battles(
         row = b if rules.generated else 0
         stats = table[row]
         give_orders(b, actions[b], state, out, stats, rules)
-        for i in range(rules.n_allies + rules.n_enemies):
-            alive = units[HEALTH, i] > 0.0
-            work[i].total = units[HEALTH, i] + units[SHIELD, i] if alive else -1.0
+        prepare(work, units, stats, rules)
         key = rng.episode_key(seed, first_index + b, battle[EPISODE])
         for k in range(rules.step_mul):
             battle[LOOP] += 1

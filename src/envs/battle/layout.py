@@ -28,9 +28,9 @@ WINDUP = 2  # 1 while a shot is being started
 SWING_TARGET = 3
 SHIELD_WAIT = 4  # loops until the shield comes back
 ATTACKER, ALERT = 5, 6  # who hit last, and for how many loops that is remembered
-BLOCKER, SIDE, SIDE_LOOPS = 7, 8, 9  # walking around BLOCKER on its left (1) or right (-1)
-LEASHED = 10  # 1 after a chase that led too far
-N_WHOLE = 11
+SIDE, SIDE_LOOPS = 7, 8  # passing whoever blocks on the left (1) or right (-1), for so long
+LEASHED = 9  # 1 after a chase that led too far
+N_WHOLE = 10
 
 # What a film keeps of every unit and loop: the first fields of either kind.
 FILM_REAL, FILM_WHOLE = COOLDOWN + 1, TARGET + 1
@@ -92,21 +92,26 @@ class Outputs(NamedTuple):
     ]  # (filmed battles, step_mul, N_FILM, M) loops of this step; may be empty
 
 
-# Working memory of one thread, a record per unit; it holds nothing from loop to loop.
+# Working memory of one thread, a record per unit; it holds nothing from env step to env step.
 WORK = np.dtype(
     [
         ("living", np.int64),  # living unit numbers, allies first: a list over the records
         ("turn", np.int64),  # the same units in the order in which they act in this loop
+        ("order", np.int64),  # the same from west to east
+        ("near", np.int64),  # those in the way of the unit being moved
+        ("enemy", np.int64),  # copies of the unit's constants, near at hand
+        ("plane", np.int64),
+        ("rim", np.float64),  # separation radius
         ("intent", np.int64),  # ANCHOR, IDLE or MOVER
         ("pace", np.float64),  # top speed this loop
         ("goal_x", np.float64),  # where a mover walks
         ("goal_y", np.float64),
         ("heading_x", np.float64),  # unit vector toward it
         ("heading_y", np.float64),
+        ("stride", np.float64),  # length of the step it means to take
+        ("turned", np.int64),  # 1 if that leads around someone
         ("place_x", np.float64),  # tentative position
         ("place_y", np.float64),
-        ("obstacle", np.int64),  # who stopped the mover most, or -1
-        ("against", np.float64),  # and how squarely
         ("total", np.float64),  # health and shield before the env step, -1 if dead by then
         ("healed", np.int64),  # 1 once healed in this loop
         ("burst", np.int64),  # 1 once it has exploded in this loop
@@ -114,12 +119,23 @@ WORK = np.dtype(
     align=True,
 )
 Work = NDArray[Any]  # (M,) of WORK
-Pairs = NDArray[np.int64]  # (2, pairs, 2): unit pairs that give way to each other; with one firm
+
+# A pair of units that may overlap.
+PAIR = np.dtype(
+    [
+        ("i", np.int64),
+        ("j", np.int64),
+        ("far", np.float64),  # distance at which they touch
+        ("back", np.float64),  # share of a correction that i takes; j takes the rest
+    ],
+    align=True,
+)
+Pairs = NDArray[Any]  # (2, pairs) of PAIR: both give way to each other; someone is firm
 
 
 def make_work(n_units: int) -> tuple[Work, Pairs]:
     """Working memory for battles of so many units."""
-    return np.zeros(n_units, WORK), np.zeros((2, n_units * (n_units - 1) // 2 + 1, 2), np.int64)
+    return np.zeros(n_units, WORK), np.zeros((2, n_units * (n_units - 1) // 2 + 1), PAIR)
 
 
 def as_dict(arrays: Any) -> dict[str, NDArray[Any]]:

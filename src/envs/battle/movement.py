@@ -1,23 +1,28 @@
-"""Walking: straight toward the goal, hard bodies, sliding around whoever stands firm.
+"""Walking: straight toward the goal, hard bodies, ways around whoever stands firm.
 
 Every unit first steps as it likes; then overlaps are resolved by moving whoever has to give way. A unit
 that attacks, starts a shot or belongs to the other side stands firm; two friends on the move share the
 correction; an idle friend gives way. A mover that would still be inside someone firm stays where it was.
+Who gets nowhere looks for the free direction nearest to its way, on one side first, and so finds a place
+around a target that others already surround.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .jit import inlined, inner
 from .layout import (
-    BLOCKER,
+    ATTACK,
     HEALTH,
     MARCH,
     ORDER,
     SIDE,
     SIDE_LOOPS,
     STAND,
+    TARGET,
     VEL_X,
     VEL_Y,
     Pairs,
@@ -29,7 +34,7 @@ from .layout import (
 )
 from .orders import ANCHOR, IDLE, MOVER
 from .rules import MAP_SIZE, Rules
-from .terrain import CLIMBERS, STRAIGHT, WALKERS, Ground, cell_number, off_walls
+from .terrain import CLIMBERS, STRAIGHT, WALKERS, WALL, Ground, cell_number, off_walls
 from .units import AIR, COLOSSUS, GROUND, Slots
 
 PASSES = 2  # over all overlapping pairs
@@ -37,46 +42,62 @@ MARGIN = 0.25  # pairs this near are watched, since corrections may bring them t
 DEPTH_ALLOWED = 1e-3  # into someone firm, left over by the passes
 KEEP_SIDE_LOOPS = 6  # a way around is kept this long after the last contact
 BLOCKED_SHARE = 0.5  # of a full step: less progress than this counts as blocked
-STUCK_SHARE = 0.2  # less movement than this while sliding: try the other side
-SLIDE_GAP = 0.3  # someone nearer than this is still in the way
+LOOK_AHEAD = 4.0  # steps: a direction is free if nobody firm stands in it this far
+SQUEEZE = 0.9  # share of the distance between two bodies that counts as standing in the way
+TOUCH_GAP = 0.3  # someone nearer than this may be what blocks
 HEAD_ON = 1e-6  # straight into someone: even units pass on the left, odd ones on the right
 AHEAD = 0.1  # cosine: how far ahead someone must be to be in the way
+
+# Cosine and sine of the turns that are tried: first to the side that was chosen, then to the other.
+_STEPS = np.deg2rad([0.0, 30, 60, 90, 120, -30, -60, -90, -120])
+_TURNS = np.stack([np.cos(_STEPS), np.sin(_STEPS)], axis=1)
 
 
 @inlined
 def move(
-    n: int, work: Work, pairs: Pairs, units: Real, flags: Whole,
+    n: int, forward: bool, work: Work, pairs: Pairs, units: Real, flags: Whole,
     stats: Slots, rules: Rules, ground: Ground,
 ) -> None:  # fmt: skip
-    """Move all living units by one loop, as their intents say."""
+    """Move all living units by one loop, as their intents say.
+
+    ``forward``: whether overlaps are resolved from west to east or the other way; drawn in each loop.
+    """
     movers = False
     for a in range(n):
         i = work[a].turn
         if units[HEALTH, i] <= 0.0:
             work[i].intent = IDLE
-        if not rules.convex and work[i].intent == MOVER and stats[i].plane == GROUND:
+        if not rules.convex and work[i].intent == MOVER and work[i].plane == GROUND:
             find_way(i, work, units, ground)
-        step(i, work, units, flags, stats)
+        step(i, n, work, units, flags, stats, rules, ground)
         if work[i].intent == MOVER:
             movers = True
+    living = sort_by_x(n, work, units)
     if not movers:
         return
-    soft, hard = pair_up(n, work, pairs, units, stats)
-    for _ in range(PASSES):
+    soft, hard = pair_up(living, work, pairs)
+    overlaps = False
+    for turn in range(PASSES):
+        overlaps = False
         for p in range(soft):
-            separate(pairs[0, p, 0], pairs[0, p, 1], work, stats)
+            overlaps |= separate(0, p if forward else soft - 1 - p, work, pairs)
         for p in range(hard):
-            separate(pairs[1, p, 0], pairs[1, p, 1], work, stats)
-        for a in range(n):
-            i = work[a].turn
-            if work[i].intent != ANCHOR:
-                confine(i, work, units, stats, rules, ground)
-    for p in range(hard):
-        hold_back(pairs[1, p, 0], pairs[1, p, 1], work, units, stats)
-    for a in range(n):
-        i = work[a].turn
+            overlaps |= separate(1, p if forward else hard - 1 - p, work, pairs)
+        if turn == 0 or overlaps:
+            for a in range(living):
+                i = work[a].order
+                if work[i].intent != ANCHOR:
+                    confine(i, work, units, rules, ground)
+        if not overlaps:
+            break
+    if overlaps:
+        for _ in range(PASSES):  # who was put back may be in the way of another
+            for p in range(hard):
+                hold_back(p if forward else hard - 1 - p, work, pairs, units)
+    for a in range(living):
+        i = work[a].order
         if work[i].intent == MOVER:
-            look_around(i, work, units, flags, stats)
+            look_around(i, living, work, units, flags, stats)
         units[X, i] = work[i].place_x
         units[Y, i] = work[i].place_y
 
@@ -91,35 +112,101 @@ def find_way(i: int, work: Work, units: Real, ground: Ground) -> None:
 
 
 @inlined
-def step(i: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
-    """Tentative position of unit i, no one else considered but the one it walks around."""
+def step(
+    i: int, n: int, work: Work, units: Real, flags: Whole, stats: Slots, rules: Rules,
+    ground: Ground,
+) -> None:  # fmt: skip
+    """Tentative position of unit i, no one else considered but those it walks around."""
     x, y = units[X, i], units[Y, i]
     work[i].place_x, work[i].place_y = x, y
-    work[i].obstacle, work[i].against = -1, 0.0
     length, hx, hy = 0.0, 0.0, 0.0
     if work[i].intent == MOVER:
         hx, hy = work[i].goal_x - x, work[i].goal_y - y
         length = math.sqrt(hx * hx + hy * hy)
         if length > 0.0:
             hx, hy = hx / length, hy / length
-        work[i].heading_x, work[i].heading_y = hx, hy
     if stats[i].acceleration > 0.0:
         glide(i, length, hx, hy, work, units, stats)
         return
     if work[i].intent != MOVER:
         return
     pace = min(work[i].pace, length)
+    work[i].heading_x, work[i].heading_y = hx, hy
+    work[i].stride = pace
+    work[i].turned = 0
     if flags[SIDE, i] != 0:
-        b = flags[BLOCKER, i]
-        bx, by = units[X, b] - x, units[Y, b] - y
-        apart = math.sqrt(bx * bx + by * by)
-        near = apart < stats[i].separation + stats[b].separation + SLIDE_GAP
-        if units[HEALTH, b] > 0.0 and near and apart > 0.0:
-            bx, by = bx / apart, by / apart
-            if hx * bx + hy * by > AHEAD:
-                hx, hy = -by * flags[SIDE, i], bx * flags[SIDE, i]
+        look = min(LOOK_AHEAD * work[i].pace, length)
+        turn = skirt(i, n, look, hx, hy, work, units, flags, rules, ground)
+        work[i].turned = turn != 0
+        if turn < 0:
+            work[i].stride = 0.0
+            return
+        sine = _TURNS[turn, 1] * flags[SIDE, i]
+        hx, hy = hx * _TURNS[turn, 0] - hy * sine, hx * sine + hy * _TURNS[turn, 0]
+        if turn > len(_TURNS) // 2:
+            flags[SIDE, i] = -flags[SIDE, i]
     work[i].place_x = x + pace * hx
     work[i].place_y = y + pace * hy
+
+
+@inner
+def skirt(
+    i: int, n: int, look: float, hx: float, hy: float,
+    work: Work, units: Real, flags: Whole, rules: Rules, ground: Ground,
+) -> int:  # fmt: skip
+    """Row of the turn by which unit i, heading (hx, hy), gets past those who stand firm; or -1.
+
+    Friends who are idle or on the move are no obstacle, unless they look for their way around on the
+    other side; nor is who the unit is out to hit.
+    """
+    x, y, rim = units[X, i], units[Y, i], work[i].rim
+    target = flags[TARGET, i] if flags[ORDER, i] == ATTACK else -1
+    near = 0
+    for a in range(n):
+        j = work[a].turn
+        far = look + rim + work[j].rim
+        dx = units[X, j] - x
+        if dx > far or dx < -far or work[j].plane != work[i].plane or j == target:
+            continue
+        dy = units[Y, j] - y
+        if dx * dx + dy * dy > far * far or units[HEALTH, j] <= 0.0 or j == i:
+            continue
+        against = work[j].intent == MOVER and flags[SIDE, j] == -flags[SIDE, i]
+        if work[j].enemy == work[i].enemy and work[j].intent != ANCHOR and not against:
+            continue
+        work[near].near = j
+        near += 1
+    for turn in range(len(_TURNS)):
+        sine = _TURNS[turn, 1] * flags[SIDE, i]
+        dx, dy = hx * _TURNS[turn, 0] - hy * sine, hx * sine + hy * _TURNS[turn, 0]
+        if not walkable(i, x + look * dx, y + look * dy, work, rules, ground):
+            continue
+        free = True
+        for a in range(near):
+            j = work[a].near
+            bx, by = units[X, j] - x, units[Y, j] - y
+            along = bx * dx + by * dy
+            if along <= 0.0:
+                continue
+            along = min(along, look)
+            bx, by = bx - along * dx, by - along * dy
+            far = SQUEEZE * (rim + work[j].rim)
+            if bx * bx + by * by < far * far:
+                free = False
+                break
+        if free:
+            return turn
+    return -1
+
+
+@inlined
+def walkable(i: int, x: float, y: float, work: Work, rules: Rules, ground: Ground) -> bool:
+    """Whether unit i can stand about there, as far as the ground goes."""
+    if x < rules.left or x > rules.right or y < rules.bottom or y > rules.top:
+        return False
+    if rules.convex or work[i].plane != GROUND:
+        return True
+    return bool(ground.walls[WALKERS, int(x) + 1, int(y) + 1] != WALL)
 
 
 @inner
@@ -140,95 +227,105 @@ def glide(
     work[i].place_x += units[VEL_X, i]
     work[i].place_y += units[VEL_Y, i]
     if units[VEL_X, i] != 0.0 or units[VEL_Y, i] != 0.0:
-        if work[i].intent != MOVER:
-            work[i].heading_x, work[i].heading_y = 0.0, 0.0
         work[i].intent = MOVER
 
 
 @inlined
-def pair_up(n: int, work: Work, pairs: Pairs, units: Real, stats: Slots) -> tuple[int, int]:
-    """Collect pairs that touch or might after corrections; returns how many soft and hard ones."""
-    soft, hard = 0, 0
+def sort_by_x(n: int, work: Work, units: Real) -> int:
+    """Put the living first in ``order``, from west to east; returns how many there are.
+
+    The list is nearly sorted already: it is the last loop's. Equal places go by number, so that the
+    result does not depend on what was there before.
+    """
+    living = 0
     for a in range(n):
-        i = work[a].turn
+        i = work[a].order
         if units[HEALTH, i] <= 0.0:
             continue
-        x, y, rim, plane = work[i].place_x, work[i].place_y, stats[i].separation, stats[i].plane
-        firm_i = work[i].intent
+        x, at = work[i].place_x, living
+        while at > 0:
+            j = work[at - 1].order
+            if work[j].place_x < x or (work[j].place_x == x and j < i):
+                break
+            work[at].order = j
+            at -= 1
+        work[at].order = i
+        living += 1
+    return living
+
+
+@inlined
+def pair_up(n: int, work: Work, pairs: Pairs) -> tuple[int, int]:
+    """Collect pairs that touch or might after corrections; returns how many soft and hard ones.
+
+    In soft pairs both give way; in hard ones somebody stands firm, or one friend yields to another.
+    """
+    widest = 0.0
+    for a in range(n):
+        widest = max(widest, work[work[a].order].rim)
+    soft, hard = 0, 0
+    for a in range(n):
+        i = work[a].order
+        x, y, rim, plane = work[i].place_x, work[i].place_y, work[i].rim, work[i].plane
         for b in range(a + 1, n):
-            j = work[b].turn
-            far = rim + stats[j].separation + MARGIN
+            j = work[b].order
             dx = work[j].place_x - x
-            if dx > far or dx < -far:
-                continue
+            if dx > rim + widest + MARGIN:
+                break
+            far = rim + work[j].rim
             dy = work[j].place_y - y
-            if dx * dx + dy * dy > far * far or stats[j].plane != plane:
+            if dx * dx + dy * dy > (far + MARGIN) ** 2 or work[j].plane != plane:
                 continue
-            if units[HEALTH, j] <= 0.0:
+            one, other = work[i].intent, work[j].intent
+            if one == ANCHOR and other == ANCHOR:
                 continue
-            firm_j = work[j].intent
-            friends = stats[i].enemy == stats[j].enemy
-            if firm_i == firm_j and firm_i != ANCHOR and friends:
-                pairs[0, soft, 0], pairs[0, soft, 1] = i, j
+            friends = work[i].enemy == work[j].enemy
+            kind, place = 1, hard
+            if friends and one == other:
+                kind, place = 0, soft
                 soft += 1
-            elif (firm_i != firm_j and friends) or firm_i == MOVER or firm_j == MOVER:
-                pairs[1, hard, 0], pairs[1, hard, 1] = i, j
+            else:
                 hard += 1
+            # Anchors never move. Idle units give way to friends but not to foes.
+            back = 0.5
+            if one != other:
+                yields = one == IDLE if friends and one + other == IDLE + MOVER else one > other
+                back = 1.0 if yields else 0.0
+            pairs[kind, place].i = i
+            pairs[kind, place].j = j
+            pairs[kind, place].far = far
+            pairs[kind, place].back = back
     return soft, hard
 
 
 @inlined
-def share(i: int, j: int, work: Work, stats: Slots) -> float:
-    """Part of a correction that i takes: 0 where it stands firm, 1 where j does."""
-    a, b = work[i].intent, work[j].intent
-    if stats[i].enemy != stats[j].enemy:
-        a, b = a if a == MOVER else ANCHOR, b if b == MOVER else ANCHOR
-    if a == b:
-        return 0.0 if a == ANCHOR else 0.5
-    if a == ANCHOR or b == ANCHOR:
-        return 0.0 if a == ANCHOR else 1.0
-    return 1.0 if a == IDLE else 0.0
-
-
-@inlined
-def separate(i: int, j: int, work: Work, stats: Slots) -> None:
-    """Move two overlapping units apart until they touch."""
+def separate(kind: int, p: int, work: Work, pairs: Pairs) -> bool:
+    """Move two overlapping units apart until they touch; returns whether they did overlap."""
+    i, j, far = pairs[kind, p].i, pairs[kind, p].j, pairs[kind, p].far
     dx = work[j].place_x - work[i].place_x
     dy = work[j].place_y - work[i].place_y
-    far = stats[i].separation + stats[j].separation
     square = dx * dx + dy * dy
     if square >= far * far:
-        return
+        return False
     apart = math.sqrt(square)
     if apart > 1e-9:
         dx, dy = dx / apart, dy / apart
     else:
         dx, dy = 1.0, 0.0
-    depth = far - apart
-    back, forth = share(i, j, work, stats) * depth, share(j, i, work, stats) * depth
+    back = pairs[kind, p].back * (far - apart)
+    forth = far - apart - back
     work[i].place_x -= back * dx
     work[i].place_y -= back * dy
     work[j].place_x += forth * dx
     work[j].place_y += forth * dy
-    note(i, j, dx, dy, work)
-    note(j, i, -dx, -dy, work)
+    return True
 
 
 @inlined
-def note(i: int, j: int, dx: float, dy: float, work: Work) -> None:
-    """Remember j if it stands most squarely in mover i's way; (dx, dy) points from i to j."""
-    if work[i].intent == MOVER:
-        against = work[i].heading_x * dx + work[i].heading_y * dy
-        if against > work[i].against:
-            work[i].against = against
-            work[i].obstacle = j
-
-
-@inlined
-def confine(i: int, work: Work, units: Real, stats: Slots, rules: Rules, ground: Ground) -> None:
+def confine(i: int, work: Work, units: Real, rules: Rules, ground: Ground) -> None:
     """Keep a unit's rim on walkable ground; flyers may go wherever the map reaches."""
-    rim = stats[i].separation
-    if stats[i].plane == AIR:
+    rim = work[i].rim
+    if work[i].plane == AIR:
         work[i].place_x = min(max(work[i].place_x, rim), MAP_SIZE - rim)
         work[i].place_y = min(max(work[i].place_y, rim), MAP_SIZE - rim)
         return
@@ -243,7 +340,7 @@ def confine(i: int, work: Work, units: Real, stats: Slots, rules: Rules, ground:
         lift -= max(x - y + far - rules.high_difference, 0.0)
         x, y = x + 0.5 * lift, y - 0.5 * lift
     else:
-        walker = CLIMBERS if stats[i].plane == COLOSSUS else WALKERS
+        walker = CLIMBERS if work[i].plane == COLOSSUS else WALKERS
         x, y, free = off_walls(x, y, rim, walker, ground)
         if not free:
             x, y = units[X, i], units[Y, i]
@@ -251,11 +348,11 @@ def confine(i: int, work: Work, units: Real, stats: Slots, rules: Rules, ground:
 
 
 @inlined
-def hold_back(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
+def hold_back(p: int, work: Work, pairs: Pairs, units: Real) -> None:
     """Undo the step of whoever is still inside someone firm."""
+    i, j, far = pairs[1, p].i, pairs[1, p].j, pairs[1, p].far - DEPTH_ALLOWED
     dx = work[j].place_x - work[i].place_x
     dy = work[j].place_y - work[i].place_y
-    far = stats[i].separation + stats[j].separation - DEPTH_ALLOWED
     square = dx * dx + dy * dy
     if square >= far * far:
         return
@@ -269,34 +366,46 @@ def hold_back(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
 
 
 @inlined
-def look_around(i: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
+def look_around(i: int, n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
     """After the step: find out whether the unit is blocked, and by which side to pass."""
     if stats[i].acceleration > 0.0:
         return
-    hx, hy = work[i].heading_x, work[i].heading_y
     mx, my = work[i].place_x - units[X, i], work[i].place_y - units[Y, i]
-    pace = work[i].pace
-    b = work[i].obstacle
-    if b >= 0 and hx * mx + hy * my < BLOCKED_SHARE * pace:
-        if (
-            flags[ORDER, i] == MARCH
-            and flags[ORDER, b] == STAND
-            and stats[b].enemy == stats[i].enemy
-        ):
-            flags[ORDER, i] = STAND  # friends already there fill the point
-            flags[SIDE, i] = 0
-            return
-        if flags[SIDE, i] == 0:
-            bx, by = units[X, b] - units[X, i], units[Y, b] - units[Y, i]
-            turn = bx * hy - by * hx
-            if abs(turn) < HEAD_ON:
-                turn = 1.0 if stats[i].rank % 2 == 0 else -1.0
-            flags[SIDE, i] = 1 if turn > 0.0 else -1
-        elif mx * mx + my * my < (STUCK_SHARE * pace) ** 2:
-            flags[SIDE, i] = -flags[SIDE, i]
-        flags[BLOCKER, i] = b
-        flags[SIDE_LOOPS, i] = KEEP_SIDE_LOOPS
-    elif flags[SIDE, i] != 0:
-        flags[SIDE_LOOPS, i] -= 1
-        if flags[SIDE_LOOPS, i] <= 0:
-            flags[SIDE, i] = 0
+    enough = BLOCKED_SHARE * work[i].stride
+    if work[i].stride > 0.0 and mx * mx + my * my >= enough * enough:
+        if flags[SIDE, i] != 0 and work[i].turned == 0:
+            flags[SIDE_LOOPS, i] -= 1
+            if flags[SIDE_LOOPS, i] <= 0:
+                flags[SIDE, i] = 0
+        return
+    b = obstacle(i, n, work, units)
+    if b < 0:
+        return
+    if flags[ORDER, i] == MARCH and flags[ORDER, b] == STAND and work[b].enemy == work[i].enemy:
+        flags[ORDER, i] = STAND  # friends already there fill the point
+        flags[SIDE, i] = 0
+        return
+    if flags[SIDE, i] == 0:
+        bx, by = units[X, b] - units[X, i], units[Y, b] - units[Y, i]
+        turn = bx * work[i].heading_y - by * work[i].heading_x
+        if abs(turn) < HEAD_ON:
+            turn = 1.0 if stats[i].rank % 2 == 0 else -1.0
+        flags[SIDE, i] = 1 if turn > 0.0 else -1
+    flags[SIDE_LOOPS, i] = KEEP_SIDE_LOOPS
+
+
+@inner
+def obstacle(i: int, n: int, work: Work, units: Real) -> int:
+    """Who stands most squarely in mover i's way to its goal, in touch with it; or -1."""
+    most, found = AHEAD, -1
+    for a in range(n):
+        j = work[a].order
+        far = work[i].rim + work[j].rim + TOUCH_GAP
+        dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+        square = dx * dx + dy * dy
+        if j == i or square > far * far or work[j].plane != work[i].plane or square == 0.0:
+            continue
+        ahead = (dx * work[i].heading_x + dy * work[i].heading_y) / math.sqrt(square)
+        if ahead > most:
+            most, found = ahead, j
+    return found
