@@ -12,6 +12,7 @@ RENAMED: dict[str, tuple[str, dict[Any, Any]]] = {
 
 VALUES: dict[tuple[str, Any], Any] = {
     ("runner", "parallel"): "episode",
+    ("env", "sc2wrapped"): "sc2",
     ("mixer", None): "none",
     ("world_model", None): "none",
 }

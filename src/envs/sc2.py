@@ -22,12 +22,27 @@ if TYPE_CHECKING:
 log = logging.getLogger("phalanx.envs")
 
 _NOT_SMACS = ("engine", "profile", "seed", "step_timeout", "start_timeout", "max_failures")
+_SMACV2S = (
+    "capability_config",
+    "n_units",
+    "n_enemies",
+    "use_unit_ranges",
+    "min_attack_range",
+    "obs_own_pos",
+    "conic_fov",
+    "num_fov_actions",
+    "prob_obs_enemy",
+    "action_mask",
+    "fully_observable",
+    "strict_smacv2",
+)
+_SMACV2_MAPS = "10gen_"
 
 
 class SC2Config(PartConfig):
-    """SMAC's constructor options under SMAC's names, and which engine fights the battles."""
+    """SMAC's and SMACv2's constructor options under their names, and which engine fights the battles."""
 
-    map_name: str = Field("8m", min_length=1, description="SMAC map")
+    map_name: str = Field("8m", min_length=1, description="SMAC map, or SMACv2's 10gen_RACE")
     engine: Literal["auto", "starcraft2", "embedded"] = Field(
         "auto", description="the game, the embedded engine, or the game where it is installed"
     )
@@ -72,14 +87,53 @@ class SC2Config(PartConfig):
     start_timeout: float = Field(300, gt=0, description="seconds the game may take to launch")
     max_failures: int = Field(5, ge=1, description="crashes of one game in a row before giving up")
 
+    # SMACv2's, for its maps 10gen_terran, 10gen_protoss and 10gen_zerg. null: as in its benchmark.
+    capability_config: dict[str, Any] | None = Field(
+        None, description="SMACv2: how teams (team_gen) and start_positions are drawn"
+    )
+    n_units: int | None = Field(None, ge=1, description="SMACv2: agents (5)")
+    n_enemies: int | None = Field(None, ge=1, description="SMACv2: enemies (5)")
+    use_unit_ranges: bool | None = Field(
+        None, description="SMACv2: unit types see and attack by ranges of their own (true)"
+    )
+    min_attack_range: float | None = Field(
+        None, ge=0, description="SMACv2: least range of an attack action (2)"
+    )
+    obs_own_pos: bool | None = Field(None, description="SMACv2: agents see where they are (true)")
+    conic_fov: bool | None = Field(
+        None, description="SMACv2: agents see in a cone and have actions that turn it (false)"
+    )
+    num_fov_actions: int | None = Field(None, ge=2, description="SMACv2: directions to look (12)")
+    prob_obs_enemy: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="SMACv2: chance to see an enemy that another agent saw first (1)",
+    )
+    action_mask: bool | None = Field(
+        None, description="SMACv2: attacks out of reach are unavailable (true)"
+    )
+    fully_observable: bool | None = Field(
+        None, description="SMACv2: everybody sees everything (false)"
+    )
+    strict_smacv2: bool | None = Field(
+        None, description="SMACv2: keep a fault that blanks enemies of an agent's view (false)"
+    )
+
+    @property
+    def is_smacv2(self) -> bool:
+        """Whether the map is one of SMACv2's."""
+        return self.map_name.startswith(_SMACV2_MAPS)
+
     def smac_options(self) -> dict[str, Any]:
-        """What SMAC's own constructor takes, the map's name included."""
-        return self.model_dump(exclude=set(_NOT_SMACS))
+        """What SMAC's own constructor takes, the map's name included, and SMACv2's options if given."""
+        options = self.model_dump(exclude=set(_NOT_SMACS))
+        return {k: v for k, v in options.items() if v is not None or k not in _SMACV2S}
 
 
 @ENVS.register("sc2")
 class SC2Env:
-    """StarCraft II micromanagement, SMAC (Samvelyan et al., 2019): the game or the embedded engine."""
+    """StarCraft II micromanagement, SMAC and SMACv2: the game or the embedded engine."""
 
     Config = SC2Config
 
@@ -144,6 +198,13 @@ def choose_engine(config: SC2Config) -> str:
         EnvError: the game lacks the map.
     """
     if config.engine == "embedded":
+        return "embedded"
+    if config.is_smacv2:
+        if config.engine == "starcraft2":
+            raise EnvError(
+                f"engine=starcraft2 plays SMAC's maps; SMACv2's {config.map_name} is offered by "
+                "engine=embedded only."
+            )
         return "embedded"
     if config.engine == "starcraft2":
         find_game(config.map_name)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from ...errors import EnvError, did_you_mean
-from .maps import BattleMap
+from .maps import GENERATED, BattleMap
 from .terrain import outline
 from .units import BURST, Slots, build_slots
 
@@ -112,7 +112,12 @@ def read_options(given: dict[str, Any]) -> Options:
         EnvError: unknown option, or a value of the wrong type or out of range.
     """
     defaults = asdict(Options())
+    beyond = {f.name for f in dataclass_fields(GeneratedOptions)} - set(defaults)
     for key, value in given.items():
+        if key in beyond:
+            raise EnvError(
+                f"battle option {key!r} is SMACv2's: it goes with the maps {', '.join(GENERATED)}."
+            )
         if key not in defaults:
             raise EnvError(
                 f"unknown battle option {key!r}.{did_you_mean(key, defaults)} "

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phalanx.config import compose
 from phalanx.envs import sc2
 from phalanx.envs.sc2 import SC2Config, SC2Env
 from phalanx.errors import EnvError, MissingDependencyError
@@ -142,3 +143,27 @@ def test_a_lost_connection_is_a_broken_episode_not_a_lost_battle(game: Path) -> 
         assert seen.obs[0, 0].tolist() == [0, 0, 0]
     finally:
         env.close()
+
+
+def test_smacv2s_maps_take_its_options_and_are_embedded() -> None:
+    env = SC2Env(
+        config(map_name="10gen_terran", n_units=4, n_enemies=3, conic_fov=True, prob_obs_enemy=0.5),
+        num_envs=2,
+        seed=0,
+    )
+    assert env.engine == "embedded"
+    assert (env.spec.n_agents, env.spec.n_actions, env.spec.episode_limit) == (4, 6 + 12 + 4, 200)
+    step = env.step(np.ones((2, 4), np.int64))
+    assert step.obs.shape == (2, 4, env.spec.obs_dim)
+    env.close()
+    with pytest.raises(EnvError, match="10gen_terran is offered by engine=embedded only"):
+        SC2Env(config(map_name="10gen_terran", engine="starcraft2"), num_envs=1, seed=0)
+    with pytest.raises(EnvError, match="battle option 'n_units' is SMACv2's"):
+        SC2Env(config(engine="embedded", n_units=4), num_envs=1, seed=0)
+
+
+def test_smacv2s_config_file_sets_up_a_run() -> None:
+    composed = compose("qmix", "sc2v2", ["map_name=10gen_zerg", "n_units=10"])
+    env = SC2Env(composed.parts["env"], num_envs=1, seed=0)  # type: ignore[arg-type]
+    assert (env.spec.n_agents, env.spec.n_actions) == (10, 6 + 5)
+    assert composed.nested()["env_args"]["prob_obs_enemy"] == 1.0
