@@ -58,6 +58,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         self._start_wait, self._end_wait, self._retry = start_wait, end_wait, retry
         self._db: Any = None
         self._wanted_id: int | None = None
+        self._number: int | None = None
         self._refs: dict[str, Any] = {}  # Sacred keeps the ids of metrics in info["metrics"]
         self._cursor = Cursor()
         self._points: dict[str, int] = {}  # how many of each metric the database was told of
@@ -72,8 +73,8 @@ class Mirror(MongoObserver):  # type: ignore[misc]
 
     @property
     def run_id(self) -> int | None:
-        """The run's number in the database, once there is one."""
-        return None if self.run_entry is None else int(self.run_entry["_id"])
+        """The run's number in the database, once the database has agreed to it."""
+        return self._number
 
     # What Sacred calls
 
@@ -169,6 +170,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             self._refs = {"metrics": self.run_entry["info"]["metrics"]}
         else:
             self._push(run)
+        self._number = int(self.run_entry["_id"])
         self._write_mark(run)
 
     def _write_mark(self, run: SpooledRun) -> None:
@@ -252,7 +254,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
     def _warn_of_repeats(self, run: SpooledRun) -> None:
         wanted = {
             "meta.config_digest": run.run["meta"].get("config_digest"),
-            "_id": {"$ne": self.run_id},
+            "_id": {"$ne": self.run_entry["_id"]},
         }
         for other in self._db.runs.find(wanted, {"status": 1, "meta.uid": 1}):
             if not (run.directory.parent / str(other["meta"]["uid"])).is_dir():

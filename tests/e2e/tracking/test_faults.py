@@ -1,6 +1,7 @@
 """What a run and its record look like when the database, or the run itself, goes away."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from phalanx.tracking import experiment, mirror
 from phalanx.tracking import server as embedded
+from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.queries import runs
 from phalanx.tracking.record import read_metrics
 from phalanx.tracking.sync import sync
@@ -48,6 +51,29 @@ def test_absent_from_the_start_then_sync(mongo, results, write):
     document = assert_same_points(mongo.db(), run.directory, logged(output))
     assert document["status"] == "COMPLETED"
     assert runs(results)[0].run_id == document["_id"]
+
+
+def test_a_number_that_comes_late_does_not_stop_a_run(mongo, results, monkeypatch):
+    mongo.start()
+    started, stored = threading.Event(), mirror.sync.put_sources
+
+    def slowly(files, run):  # between the two, Sacred has a document without a number
+        started.wait()
+        return stored(files, run)
+
+    def body(handle):
+        assert handle.run_id == handle.uid
+        handle.log_scalar("loss", 0.0, 0)
+        handle.log_scalar("return_mean", 0.0, 0)
+        started.set()
+
+    monkeypatch.setattr(mirror.sync, "put_sources", slowly)
+    late = functools.partial(mirror.Mirror, start_wait=0.3)
+    monkeypatch.setattr(experiment, "Mirror", late)
+    run_experiment(body, name="qmix", config={}, results_dir=results, mongo_url=mongo.url)
+    (run,) = runs(results)
+    assert (run.status, run.run_id) == ("COMPLETED", 1)
+    assert_same_points(mongo.db(), run.directory, [0])
 
 
 def test_killed_in_the_middle_and_back(mongo, results, write):

@@ -42,6 +42,9 @@ def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_pa
     assert [run.directory for run in there] == [None, None]
     assert [without_place(run) for run in here] == [without_place(run) for run in there]
     assert list(tidy_rows(here)) == list(tidy_rows(there))
+    for local, distant in zip(here, there, strict=True):
+        assert local.metrics(["loss"]) == distant.metrics(["loss"]) != {}
+        assert distant.metrics(["los"]) == {}
     # A run that only the folder has is listed beside those of the database, once each.
     finish(write(results, 0.3, "--seed", "3", url="none"))
     both = runs(results, target)

@@ -52,6 +52,16 @@ def test_runs_are_found_by_uid_beginning_and_folder(results):
         find_run(results, "99")
 
 
+def test_metrics_are_read_by_name(results):
+    run = runs(results)[0]
+    everything = run.metrics()
+    assert set(everything) == {"test_battle_won_mean", "loss"}
+    won = run.metrics(["test_battle_won_mean", "nothing"])
+    assert won == {"test_battle_won_mean": everything["test_battle_won_mean"]}
+    assert run.metrics(iter(["loss"]))["loss"].steps == [99]
+    assert run.metrics(["won"]) == run.metrics([]) == {}
+
+
 def test_a_run_is_found_by_its_number_in_the_database(results):
     second = runs(results)[1]
     (second.directory / "mirror.json").write_text(json.dumps({"run_id": 12}))
