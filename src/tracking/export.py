@@ -26,9 +26,7 @@ def tidy_rows(
     """
     for run in runs:
         about = (run.run_id, run.uid, run.name, run.config.get("env"), run.task)
-        for name, metric in sorted(run.metrics().items()):
-            if metrics is not None and name not in metrics:
-                continue
+        for name, metric in sorted(run.metrics(metrics).items()):
             points = zip(metric.steps, metric.values, metric.timestamps, strict=True)
             for step, value, time in points:
                 yield (*about, run.config.get("seed"), name, step, value, time.isoformat())
@@ -56,8 +54,8 @@ def marl_eval(
     for run in runs:
         steps: dict[float, dict[str, Any]] = {}
         best: dict[str, list[float]] = {}
-        for name, metric in sorted(run.metrics().items()):
-            if (metrics is not None and name not in metrics) or not name.startswith("test_"):
+        for name, metric in sorted(run.metrics(metrics).items()):
+            if not name.startswith("test_"):
                 continue
             short = name.removeprefix("test_")
             for step, value in zip(metric.steps, metric.values, strict=True):

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,10 +31,16 @@ def read_json(path: Path, default: Any = None) -> Any:
         return default
 
 
-def read_rows(path: Path, offset: int = 0, end: int | None = None) -> tuple[list[Row], int]:
+def read_rows(
+    path: Path,
+    offset: int = 0,
+    end: int | None = None,
+    *,
+    wanted: Callable[[bytes], bool] = bool,
+) -> tuple[list[Row], int]:
     """Complete lines of a JSON-lines file between two byte offsets, and the offset behind them.
 
-    A line cut short by a kill is left out; so is one that is no JSON object.
+    A line cut short by a kill is left out; so is one that is no JSON object, or not ``wanted``.
     """
     try:
         with open(path, "rb") as f:
@@ -43,7 +50,7 @@ def read_rows(path: Path, offset: int = 0, end: int | None = None) -> tuple[list
         return [], offset
     complete = data[: data.rfind(b"\n") + 1]
     rows = []
-    for line in complete.splitlines():
+    for line in filter(wanted, complete.splitlines()):
         try:
             row = json.loads(line)
         except ValueError:

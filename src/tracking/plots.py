@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import MissingDependencyError, TrackingError, did_you_mean
 from .identity import config_digest
 from .queries import RunRecord
 from .record import Metric
 from .stats import bootstrap_interval, interquartile_mean, on_common_steps
 
+_BAND_POINTS = 300  # an image shows no more, and each costs thousands of means
 DEFAULT_METRICS = ("test_battle_won_mean", "test_return_mean")
 
 
@@ -78,8 +81,9 @@ def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path)
         colour = colours[i % len(colours)]
         several = len(members) > 1
         if several:
-            low, high = bootstrap_interval(values)
-            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            shown = np.unique(np.linspace(0, len(steps) - 1, _BAND_POINTS, dtype=int))
+            low, high = bootstrap_interval(values[:, shown])
+            axes.fill_between(steps[shown], low, high, color=colour, alpha=0.2, linewidth=0)
             label += f", IQM of {len(members)} seeds, 95 %"
         axes.plot(
             steps,
@@ -102,7 +106,7 @@ def curve_of(run: RunRecord, metric: str) -> Metric:
     Raises:
         TrackingError: the run has none.
     """
-    found = run.metrics().get(metric)
+    found = run.metrics([metric]).get(metric)
     if found is None or not found.steps:
         raise TrackingError(f"{run_label(run)} has no points of {metric!r}")
     return found

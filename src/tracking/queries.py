@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ class RunRecord:
     info: dict[str, Any]
     directory: Path | None
     tags: tuple[str, ...]
-    _load_metrics: Callable[[], dict[str, Metric]] = field(repr=False, compare=False)
+    _load_metrics: Callable[[Iterable[str] | None], dict[str, Metric]] = field(
+        repr=False, compare=False
+    )
 
     @property
     def task(self) -> str:
@@ -85,12 +87,12 @@ class RunRecord:
             None if self.stop_time is None else (self.stop_time - self.start_time).total_seconds()
         )
 
-    def metrics(self) -> dict[str, Metric]:
-        """All metrics by name.
+    def metrics(self, names: Iterable[str] | None = None) -> dict[str, Metric]:
+        """Metrics by name: all, or those of ``names`` that the run has.
 
         The folder has every point; the database a thinned copy of very long metrics.
         """
-        return self._load_metrics()
+        return self._load_metrics(names)
 
 
 def runs(results_dir: Path, target: Target | None = None) -> list[RunRecord]:
@@ -187,7 +189,7 @@ def _from_folder(spooled: SpooledRun, mark: Mapping[str, Any]) -> RunRecord:
         info=spooled.info,
         directory=directory,
         tags=(),
-        _load_metrics=lambda: read_metrics(directory),
+        _load_metrics=lambda names: read_metrics(directory, names),
     )
 
 
@@ -222,12 +224,15 @@ def _from_document(db: Any, document: dict[str, Any], results_dir: Path) -> RunR
         info=info,
         directory=directory if here else None,
         tags=tuple(board.get("tags") or ()),
-        _load_metrics=lambda: read_metrics(directory) if here else _metrics_of(db, run_id),
+        _load_metrics=lambda names: (
+            read_metrics(directory, names) if here else _metrics_of(db, run_id, names)
+        ),
     )
 
 
-def _metrics_of(db: Any, run_id: int) -> dict[str, Metric]:
+def _metrics_of(db: Any, run_id: int, names: Iterable[str] | None) -> dict[str, Metric]:
+    wanted = {"run_id": run_id} | ({} if names is None else {"name": {"$in": list(names)}})
     return {
         str(found["name"]): Metric(found["steps"], found["values"], found["timestamps"])
-        for found in db.metrics.find({"run_id": run_id})
+        for found in db.metrics.find(wanted)
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,16 @@ def merge_rows(rows: list[Row]) -> dict[str, Metric]:
     return metrics
 
 
-def read_metrics(directory: Path) -> dict[str, Metric]:
-    """Metrics by name of the run in a folder."""
-    return merge_rows(read_rows(directory / METRICS_FILE)[0])
+def read_metrics(directory: Path, names: Iterable[str] | None = None) -> dict[str, Metric]:
+    """Metrics by name of the run in a folder: all, or those of some names."""
+    path = directory / METRICS_FILE
+    if names is None:
+        return merge_rows(read_rows(path)[0])
+    chosen = set(names)
+    # Lines are looked through before they are parsed, which is most of the time.
+    marks = [json.dumps(name).encode() for name in chosen]
+    rows, _ = read_rows(path, wanted=lambda line: any(mark in line for mark in marks))
+    return merge_rows([row for row in rows if row["name"] in chosen])
 
 
 def cut_metrics(directory: Path, step: int) -> list[Row]:
