@@ -1,6 +1,7 @@
 # `make run` and `make test` set up .venv when it is missing or out of date, and need nothing else.
 SHELL := /bin/bash
 PYTHON_IN_VENV := .venv/bin/python
+TEST_JOBS ?= 2
 RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=20000 test_interval=10000 log_interval=2000 save_model_interval=10000
 
 .PHONY: run test lint unit setup clean
@@ -16,7 +17,7 @@ lint: setup
 	@$(PYTHON_IN_VENV) -m mypy src
 
 unit: setup
-	@$(PYTHON_IN_VENV) -m pytest tests
+	@$(PYTHON_IN_VENV) -m pytest tests --numprocesses=$(TEST_JOBS) --dist=loadfile
 
 setup:
 	@bash .ci/setup
