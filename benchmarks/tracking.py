@@ -86,10 +86,12 @@ def cost(steps: int) -> None:
         measured["end"] = time.perf_counter()
 
     begun = time.perf_counter()
-    run_experiment(body, name="qmix", config=composed.nested(), results_dir=folder)
-    after = time.perf_counter() - measured["end"]
-    server.stop(folder / "db")
-    shutil.rmtree(folder)
+    try:
+        run_experiment(body, name="qmix", config=composed.nested(), results_dir=folder)
+        after = time.perf_counter() - measured["end"]
+    finally:
+        server.stop(folder / "db")
+        shutil.rmtree(folder)
     wall, cpu = measured["wall"], measured["cpu"]
     print(f"qmix on 3m, {steps:,} steps: {wall:.1f} s wall, {cpu:.1f} s CPU")
     print(

@@ -170,11 +170,11 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             self._refs = {"metrics": self.run_entry["info"]["metrics"]}
         else:
             self._push(run)
-        self._number = int(self.run_entry["_id"])
-        self._write_mark(run)
+        self._keep_number(run)
 
-    def _write_mark(self, run: SpooledRun) -> None:
-        mark = (int(self.run_entry["_id"]), run.run["status"] != "RUNNING")
+    def _keep_number(self, run: SpooledRun) -> None:
+        self._number = int(self.run_entry["_id"])
+        mark = (self._number, run.run["status"] != "RUNNING")
         if mark != self._mark:
             with contextlib.suppress(OSError):  # trouble with the disk is the spool's to report
                 sync.write_mark(run.directory, mark[0], self._target.label, complete=mark[1])
