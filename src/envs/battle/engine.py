@@ -382,13 +382,14 @@ def step_battles(
         give_orders(b, actions[b], state, out, stats, rules)
         prepare(work, units, stats, rules)
         key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+        filmed = b < out.film.shape[0]
         for k in range(rules.step_mul):
             battle[LOOP] += 1
             advance(
                 battle[LOOP], key, work, pairs, units, state.flags[b], battle, state.queue[b],
                 stats, rules, ground,
             )  # fmt: skip
-            if b < out.film.shape[0]:
+            if filmed:
                 film(units, state.flags[b], out.film[b, k])
         battle[STEP] += 1
         conclude(b, state, out, work, stats, rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple, TypeVar, cast
@@ -150,6 +151,8 @@ def check_option(options: type[Options], key: str, value: Any) -> None:
     is_bool = isinstance(value, (bool, np.bool_))
     if not isinstance(value, kinds) or (is_bool and kind != "bool"):
         raise EnvError(f"battle option {key!r} must be {words}, got {value!r}.")
+    if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+        raise EnvError(f"battle option {key!r} must be finite, got {value!r}.")
     if key in ("step_mul", "move_amount", "reward_scale_rate") and float(value or 0) <= 0:
         raise EnvError(f"battle option {key!r} must be above 0, got {value!r}.")
 

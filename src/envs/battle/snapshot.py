@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EnvError
 from . import engine
+from .door import numbers
 from .layout import HEALTH, N_REAL, SHIELD, Real, make_work
 from .maps import BattleMap, find_map
 from .rules import Options, as_record, build_features, build_rules, read_options, slots_of
@@ -45,19 +46,17 @@ def observe(
     options = read_options(smac_options)
     stats = slots_of(battle_map, "liberty")
     n, e = len(battle_map.agents), len(battle_map.enemies)
-    allies = np.asarray(ally, dtype=np.float64)
-    single = allies.ndim == 2
-    allies = allies[None] if single else allies
-    enemies = np.asarray(enemy, dtype=np.float64).reshape(len(allies), -1, 4)
-    last = np.asarray(last_action, dtype=np.int64).reshape(len(allies), -1)
-    clock = np.asarray(step, dtype=np.float64).reshape(-1) / battle_map.limit
-    _expect("ally", allies.shape[1:], (n, 6))
-    _expect("enemy", enemies.shape[1:], (e, 4))
-    _expect("last_action", last.shape[1:], (n,))
-    _expect("step", clock.shape, (len(allies),))
+    single = np.ndim(ally) == 2
+    batch = () if single else np.shape(ally)[:1]
+    allies = numbers("ally", ally, (*batch, n, 6)).reshape(-1, n, 6)
+    enemies = numbers("enemy", enemy, (*batch, e, 4)).reshape(-1, e, 4)
+    last = numbers("last_action", last_action, (*batch, n)).reshape(-1, n)
+    clock = numbers("step", step, batch).reshape(-1) / battle_map.limit
+    if not ((last >= -1) & (last < 6 + e) & (last == np.floor(last))).all():
+        raise EnvError(f"last_action must be whole numbers from -1 (none yet) to {5 + e}.")
     units = np.zeros((len(allies), N_REAL, n + e))
     pack_units(allies, enemies, units)
-    views = look_at(units, last, clock, battle_map, options, stats)
+    views = look_at(units, last.astype(np.int64), clock, battle_map, options, stats)
     return {name: view[0] for name, view in views.items()} if single else views
 
 
@@ -109,17 +108,10 @@ def battle_reward(
     n, e = rules.n_allies, rules.n_enemies
     units = np.zeros((2, N_REAL, n + e))
     for row, (ally, enemy) in enumerate((before, after)):
-        allies, enemies = np.asarray(ally, np.float64), np.asarray(enemy, np.float64)
-        _expect("ally", allies.shape, (n, 6))
-        _expect("enemy", enemies.shape, (e, 4))
+        allies, enemies = numbers("ally", ally, (n, 6)), numbers("enemy", enemy, (e, 4))
         pack_units(allies[None], enemies[None], units[row : row + 1])
-    dead = np.concatenate([np.asarray(flags, np.float64).reshape(-1) for flags in dead_before])
-    _expect("dead_before", dead.shape, (n + e,))
+    gone = [numbers("dead_before", d, (k,)) for d, k in zip(dead_before, (n, e), strict=True)]
+    dead = np.concatenate(gone)
     work, _ = make_work(n + e)
     work["total"] = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
     return float(engine.reward_of(work, units[1], as_record(rules)))
-
-
-def _expect(name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if got != wanted:
-        raise EnvError(f"{name} must have shape {wanted}, got {got}.")

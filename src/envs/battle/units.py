@@ -114,7 +114,7 @@ def unit_data(profile: str) -> dict[str, dict[str, Any]]:
     if profile not in PROFILES:
         raise EnvError(
             f"unknown profile {profile!r}; profiles are {', '.join(PROFILES)}."
-            + did_you_mean(profile, PROFILES)
+            + did_you_mean(str(profile), PROFILES)
         )
     with open(DATA / "units.json", encoding="utf-8") as file:
         units: dict[str, dict[str, Any]] = json.load(file)["units"]

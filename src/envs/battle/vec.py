@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
+from .door import flag, integers, numbers, whole
 from .generation import (
     build_draw,
     generated_map,
@@ -123,11 +124,11 @@ class VecBattle:
         else:
             options, capabilities = read_options(smac_options), None
             self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
-        self.num_envs = _whole("num_envs", num_envs, 1)
-        self.seed = _whole("seed", seed, 0)
-        self.threads = _whole("threads", threads, 1)
-        self.first_index = _whole("first_index", first_index, 0)
-        self.autoreset, self.strict = bool(autoreset), bool(strict)
+        self.num_envs = whole("num_envs", num_envs, 1)
+        self.seed = whole("seed", seed, 0)
+        self.threads = whole("threads", threads, 1)
+        self.first_index = whole("first_index", first_index, 0)
+        self.autoreset, self.strict = flag("autoreset", autoreset), flag("strict", strict)
         self.options, self.profile = options, profile
         fixed = slots_of(self.map, profile)
         self._draw, types = no_draw(fixed), fixed
@@ -138,7 +139,9 @@ class VecBattle:
         rows = self.num_envs if self.map.generated else 1
         self._table = np.repeat(fixed[None], rows, axis=0)
         self._stats = self._table[0]
-        if not 0 <= start_jitter <= 1:
+        for name, value in (("random_delay", random_delay), ("scripted_allies", scripted_allies)):
+            flag(name, value)
+        if not (isinstance(start_jitter, (int, float)) and 0 <= start_jitter <= 1):
             raise EnvError(f"start_jitter must lie between 0 and 1 map unit, got {start_jitter!r}.")
         self._rules = build_rules(
             self.map, options, fixed, random_delay, scripted_allies, start_jitter, types
@@ -257,7 +260,7 @@ class VecBattle:
         from .watch import Recorder
 
         if episodes is not None:
-            _whole("episodes", episodes, 1)
+            whole("episodes", episodes, 1)
         chosen = range(self.num_envs) if battles is None else battles
         recorder = Recorder(self, chosen, episodes)
         self._out = self._out._replace(film=_empty_film(recorder.films, self._rules))
@@ -297,8 +300,8 @@ class VecBattle:
         """
         self._check_battle(battle)
         n_agents, n_enemies = self.spec.n_agents, len(self.map.enemies)
-        allies = _table("ally", ally, (n_agents, 6))
-        enemies = _table("enemy", enemy, (n_enemies, 4))
+        allies = numbers("ally", ally, (n_agents, 6))
+        enemies = numbers("enemy", enemy, (n_enemies, 4))
         mask = np.arange(self.num_envs) == battle
         self._battle_state.battle[battle, EPISODE] -= 1
         self.reset(mask)
@@ -426,14 +429,8 @@ class VecBattle:
         return array
 
     def _actions(self, actions: ArrayLike) -> NDArray[np.int64]:
-        array = np.asarray(actions)
         wanted = (self.num_envs, self.spec.n_agents)
-        if array.shape != wanted or array.dtype.kind not in "iu":
-            raise EnvError(
-                f"actions must be integers of shape {wanted} (battles, agents), "
-                f"got {array.dtype} of shape {array.shape}."
-            )
-        return np.ascontiguousarray(array, dtype=np.int64)
+        return integers("actions", actions, wanted, "battles, agents")
 
     def _complaint(self, actions: NDArray[np.int64], battle: int, agent: int) -> str:
         available = np.flatnonzero(self.avail_actions[battle, agent]).tolist()
@@ -444,8 +441,8 @@ class VecBattle:
         )
 
     def _check_battle(self, battle: int) -> None:
-        if not 0 <= battle < self.num_envs:
-            raise EnvError(f"no battle {battle}; there are {self.num_envs}, counted from 0.")
+        if not isinstance(battle, (int, np.integer)) or not 0 <= battle < self.num_envs:
+            raise EnvError(f"no battle {battle!r}; there are {self.num_envs}, counted from 0.")
 
 
 def pack_units(
@@ -457,19 +454,6 @@ def pack_units(
         units[:, field, :n_agents] = ally[:, :, column]
     for column, field in enumerate((X, Y, HEALTH, SHIELD)):
         units[:, field, n_agents:] = enemy[:, :, column]
-
-
-def _table(name: str, values: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise EnvError(f"{name} must be finite numbers of shape {shape}, got shape {array.shape}.")
-    return array
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise EnvError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def _empty_state(n_battles: int, rules: Rules, types: Slots) -> State:

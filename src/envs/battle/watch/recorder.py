@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ....errors import EnvError
 from ..layout import ATTACK, COOLDOWN, FILM_REAL, FILM_WHOLE, N_FILM, ORDER, TARGET
 from ..maps import terrain_rows
 from .trace import Trace, UnitFacts
@@ -54,8 +53,7 @@ class Recorder:
         self._battle = battle
         self._chosen = sorted(set(battles))
         for b in self._chosen:
-            if not 0 <= b < battle.num_envs:
-                raise EnvError(f"no battle {b}; there are {battle.num_envs}, counted from 0.")
+            battle.episode_of(b)  # complains if there is no such battle
         self.jumped()
 
     @property

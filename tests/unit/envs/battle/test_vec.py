@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from phalanx.envs.battle import BattleMap, VecBattle, map_info, observe
-from phalanx.errors import EnvError
+from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, observe
+from phalanx.errors import EnvError, UnavailableActionError
 
 from .arena import random_actions, run_out, waiting
 
@@ -216,9 +216,54 @@ def test_lenient_battles_take_impossible_actions_as_stop() -> None:
     np.testing.assert_array_equal(lenient.obs, strict.obs)
 
 
-def test_observe_checks_shapes() -> None:
-    assert error(observe, "3m", np.zeros((3, 5)), np.zeros((3, 4)), np.zeros(3, int), 0) == (
-        "ally must have shape (3, 6), got (3, 5)."
+def test_wrong_types_are_refused_before_any_kernel() -> None:
+    battle = VecBattle("3m", 2)
+    for actions in (
+        [[1, 1, 1], [1, 1]],
+        [["a"] * 3] * 2,
+        np.ones((2, 3), bool),
+        None,
+        [[None] * 3] * 2,
+    ):
+        assert "actions must be integers of shape (2, 3) (battles, agents), got" in error(
+            battle.step, actions
+        )
+    huge = np.full((2, 3), 2**64 - 1, np.uint64)
+    assert "action 9223372036854775807 is not available" in error(battle.step, huge)
+    assert issubclass(UnavailableActionError, AssertionError)
+    enemies = np.zeros((3, 4))
+    for ally in (np.full((3, 6), np.nan), [["x"] * 6] * 3, [[1, 2], [3]]):
+        assert error(battle.place, 0, ally, enemies).startswith(
+            "ally must be finite numbers of shape (3, 6), got "
+        )
+    assert error(battle.units, 0.5) == "no battle 0.5; there are 2, counted from 0."
+    for name in ("autoreset", "strict", "random_delay", "scripted_allies"):
+        assert error(VecBattle, "3m", 1, **{name: "no"}) == (
+            f"{name} must be true or false, got 'no'."
+        )
+    assert "start_jitter must lie between 0 and 1" in error(VecBattle, "3m", 1, start_jitter="a")
+    assert "must be finite, got nan" in error(VecBattle, "3m", 1, reward_win=float("nan"))
+    assert error(VecBattle, "3m", 1, profile=3).startswith("unknown profile 3; profiles are")
+    assert error(VecBattle, 3, 1).startswith("unknown map 3.")
+
+
+def test_observe_checks_what_it_is_given() -> None:
+    ally, enemy, last = np.zeros((3, 6)), np.zeros((3, 4)), np.zeros(3, int)
+    assert error(observe, "3m", np.zeros((3, 5)), enemy, last, 0) == (
+        "ally must be finite numbers of shape (3, 6), got shape (3, 5)."
+    )
+    assert "enemy must be finite numbers of shape (2, 3, 4)" in error(
+        observe, "3m", [ally] * 2, enemy, [last] * 2, [0, 0]
+    )
+    for beyond in (9, -2, 0.5):
+        assert error(observe, "3m", ally, enemy, [beyond, 0, 0], 0) == (
+            "last_action must be whole numbers from -1 (none yet) to 8."
+        )
+    assert "step must be finite numbers of shape ()" in error(
+        observe, "3m", ally, enemy, last, [1, 2]
+    )
+    assert "dead_before must be finite numbers of shape (3,), got shape (2,)" in error(
+        battle_reward, "3m", (ally, enemy), (ally, enemy), (np.zeros(2), np.zeros(3))
     )
 
 
