@@ -8,7 +8,7 @@ tactic that wins in the game must pay in the engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EnvError, did_you_mean
-from .maps import BattleMap
+from .maps import BattleMap, find_map
 from .terrain import PATHABLE, SIZE, load_terrain
 from .vec import VecBattle
 
@@ -51,6 +51,7 @@ class Scene(NamedTuple):
     medic: Mask  # (B, N)
     ready: Mask  # (B, N) the next shot may start within this step
     shield: Real  # (B, N)
+    own_life: Real  # (B, N) health and shield
     share: Real  # (B, N) health over full health
     pace: Real  # (B, N) map units per step
     enemy_pace: Real  # (B, E)
@@ -97,6 +98,7 @@ def observe_all(battle: VecBattle) -> Scene:
         medic=medic,
         ready=ally[:, :, 5] <= 1.0,
         shield=ally[:, :, 3],
+        own_life=ally[:, :, 2] + ally[:, :, 3],
         share=ally[:, :, 2] / own["health"],
         pace=own["speed"] * battle.loops_per_step,
         enemy_pace=foes["speed"] * battle.loops_per_step,
@@ -283,6 +285,12 @@ def focus(battle: VecBattle) -> Actions:
     return first_of(scene, at_weakest(scene), at_nearest(scene), advance(scene))
 
 
+def stay(battle: VecBattle) -> Actions:
+    """Attack the nearest enemy in weapon range, and never walk."""
+    scene = observe_all(battle)
+    return first_of(scene, _pick(scene.apart, scene.in_reach, scene.first_attack))
+
+
 def volley(battle: VecBattle) -> Actions:
     """Focus fire without overkill: nobody shoots at what the others' shots will kill."""
     scene = observe_all(battle)
@@ -352,35 +360,41 @@ def hold(battle: VecBattle, posts: Real) -> Actions:
 
 
 class Alternate:
-    """One runs while the others shoot: whoever is chased, or is low on shields, until it is well."""
+    """One draws the enemy's fire or runs from it while the others shoot.
 
-    def __init__(self, low: float = 30.0, well: float = 70.0, chased: float = 4.0) -> None:
+    Who is chased runs. Where the enemy cannot move, who is badly hurt steps out of its range until it has
+    turned to somebody else; once all are hurt, all wait out of range until their shields are back.
+    """
+
+    def __init__(self, low: float = 45.0, well: float = 0.95, chased: float = 4.0) -> None:
         self.low, self.well, self.chased = low, well, chased
-        self._resting: Mask | None = None
+        self._spent: Mask | None = None
+        self._dodged: Mask | None = None
 
     def __call__(self, battle: VecBattle) -> Actions:
         """(B, N) actions."""
         scene = observe_all(battle)
-        n_agents = battle.spec.n_agents
-        slots = battle.slots
-        if self._resting is None:
-            self._resting = np.zeros(scene.alive.shape, np.bool_)
-        self._resting[scene.steps == 0] = False
-        shielded = slots[:, :n_agents]["shield"] > 0
-        self._resting |= shielded & (scene.shield < self.low)
-        self._resting &= scene.shield < self.well
-        standing = slots[:, n_agents:]["speed"] == 0
-        reach = slots[:, n_agents:]["reach"] + slots[:, n_agents:]["radius"]
-        danger = reach[:, None] + slots[:, :n_agents]["radius"][:, :, None] + 0.5
-        threatened = ((scene.apart < danger) & standing[:, None]).any(-1)
-        rank = np.where(scene.alive, scene.apart.min(-1), FAR)
-        is_nearest = rank == rank.min(-1, keepdims=True)
-        followed = (
-            is_nearest & (rank < self.chased) & ~standing.any(-1)[:, None]
-            & (scene.alive.sum(-1) > 1)[:, None]
-        )  # fmt: skip
-        run = flee(scene, scene.alive & (followed | (self._resting & threatened)))
-        wait = np.where(self._resting, 1, -1)
+        slots, n_agents = battle.slots, battle.spec.n_agents
+        own, foes = slots[:, :n_agents], slots[:, n_agents:]
+        if self._spent is None or self._dodged is None:
+            self._spent = np.zeros(scene.alive.shape, np.bool_)
+            self._dodged = np.zeros(scene.alive.shape, np.bool_)
+        standing = foes["speed"] == 0
+        reach = (foes["reach"] + foes["radius"])[:, None] + own["radius"][:, :, None] + 0.5
+        threatened = ((scene.apart < reach) & standing[:, None]).any(-1)
+        self._spent |= (own["shield"] > 0) & (scene.own_life < self.low)
+        back = ((scene.shield >= self.well * own["shield"]) | ~scene.alive).all(-1)
+        everyone = (self._spent | ~scene.alive).all(-1)
+        self._spent[(everyone & back) | (scene.steps == 0)] = False
+        self._dodged |= self._spent & ~threatened
+        self._dodged &= self._spent
+        waiting = self._spent & (everyone & ~back)[:, None]
+        leaving = threatened & (waiting | (self._spent & ~self._dodged))
+        near = np.where(scene.alive, scene.apart.min(-1), FAR)
+        followed = (near == near.min(-1, keepdims=True)) & (near < self.chased)
+        followed &= ~standing.any(-1, keepdims=True) & (scene.alive.sum(-1, keepdims=True) > 1)
+        run = flee(scene, scene.alive & (followed | leaving))
+        wait = np.where(waiting, 1, -1)
         return first_of(scene, run, wait, at_weakest(scene), at_nearest(scene), advance(scene))
 
 
@@ -400,8 +414,9 @@ class Random:
 _WALL = np.array(
     [[11.4, 13.3], [12.1, 12.6], [12.8, 11.9], [13.5, 11.2], [11.3, 12.0], [12.1, 11.2]]
 )
-_HIGH = np.array([[15.0, 17.0], [17.0, 17.0]])
-_LOW = np.array([[15.0, 8.0], [17.0, 8.0]])
+# Two abreast at the high ground's southern edge, and below it in the open.
+_EDGE = ((15.0, 14.8), (17.0, 14.8))
+_LOW = ((22.0, 8.0), (22.0, 10.0))
 
 
 @dataclass(frozen=True)
@@ -413,12 +428,14 @@ class Bot:
         make: a fresh policy.
         options: SMAC options that the battles need.
         maps: the maps it is made for; empty: all.
+        ally_start: where its agents start, if not where the map says.
     """
 
     summary: str
     make: Callable[[], Policy]
     options: dict[str, Any] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
+    ally_start: tuple[tuple[float, float], ...] | None = None
 
 
 BOTS: dict[str, Bot] = {
@@ -432,8 +449,9 @@ BOTS: dict[str, Bot] = {
     "nearest": Bot("attacks the nearest enemy", lambda: nearest),
     "focus": Bot("attacks the weakest enemy in weapon range", lambda: focus),
     "volley": Bot("focus fire without overkill", lambda: volley),
+    "stay": Bot("never walks, attacks the nearest in weapon range", lambda: stay),
     "kite": Bot("shoots when loaded, else runs from whoever is near", lambda: kite),
-    "alternate": Bot("whoever is chased or low on shields runs, the others shoot", Alternate),
+    "alternate": Bot("whoever is chased or badly hurt runs, the others shoot", Alternate),
     "spread": Bot("stands apart until the enemy is there", lambda: spread),
     "clump": Bot("stands together until the enemy is there", lambda: clump),
     "wall": Bot(
@@ -441,15 +459,14 @@ BOTS: dict[str, Bot] = {
         lambda: lambda battle: hold(battle, _WALL),
         maps=("corridor",),
     ),
-    "high": Bot(
-        "stays on the high ground",
-        lambda: lambda battle: hold(battle, _HIGH),
+    "edge": Bot(
+        "stays, at the edge of the high ground",
+        lambda: stay,
         maps=("2c_vs_64zg",),
+        ally_start=_EDGE,
     ),
     "low": Bot(
-        "goes down and stands there",
-        lambda: lambda battle: hold(battle, _LOW),
-        maps=("2c_vs_64zg",),
+        "stays, but starts on the low ground", lambda: stay, maps=("2c_vs_64zg",), ally_start=_LOW
     ),
 }
 
@@ -496,7 +513,10 @@ def play(
     name = map_name if isinstance(map_name, str) else map_name.name
     if kind.maps and name not in kind.maps:
         raise EnvError(f"bot {bot!r} is made for {', '.join(kind.maps)}, not for {name!r}.")
-    battle = VecBattle(map_name, battles, seed=seed, autoreset=False, **(kind.options | options))
+    battle_map = find_map(map_name) if isinstance(map_name, str) and kind.ally_start else map_name
+    if kind.ally_start and isinstance(battle_map, BattleMap):
+        battle_map = replace(battle_map, ally_start=kind.ally_start)
+    battle = VecBattle(battle_map, battles, seed=seed, autoreset=False, **(kind.options | options))
     policy = kind.make()
     while not (battle.terminated | battle.truncated).all():
         battle.step(policy(battle))

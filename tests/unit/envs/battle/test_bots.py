@@ -31,6 +31,17 @@ def test_kiting_wins_and_standing_loses(name: str) -> None:
     assert play(name, "focus", 16).win_rate == 0
 
 
+@pytest.mark.parametrize("name", ["2m_vs_1z", "2s_vs_1sc"])
+def test_taking_turns_wins_and_standing_loses(name: str) -> None:
+    assert play(name, "alternate", 32).win_rate > 0.9
+    assert play(name, "focus", 32).win_rate == 0
+
+
+def test_standing_apart_beats_standing_together_against_banelings() -> None:
+    assert play("so_many_baneling", "spread", 32).win_rate > 0.7
+    assert play("so_many_baneling", "clump", 32).win_rate < 0.1
+
+
 @pytest.mark.parametrize("bot", [name for name, bot in BOTS.items() if not bot.maps])
 def test_every_bot_plays_by_the_masks(bot: str) -> None:
     for name in ("MMM2", "1c3s5z"):  # healers, targets out of the weapon's layer, splash
