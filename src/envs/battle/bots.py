@@ -383,12 +383,13 @@ class Alternate:
         reach = (foes["reach"] + foes["radius"])[:, None] + own["radius"][:, :, None] + 0.5
         threatened = ((scene.apart < reach) & standing[:, None]).any(-1)
         self._spent |= (own["shield"] > 0) & (scene.own_life < self.low)
-        back = ((scene.shield >= self.well * own["shield"]) | ~scene.alive).all(-1)
-        everyone = (self._spent | ~scene.alive).all(-1)
-        self._spent[(everyone & back) | (scene.steps == 0)] = False
+        whole = (scene.shield >= self.well * own["shield"]) | ~scene.alive
+        back = whole.all(-1, keepdims=True)
+        everyone = (self._spent | ~scene.alive).all(-1, keepdims=True)
+        self._spent &= ~((everyone & back) | (scene.steps[:, None] == 0))
         self._dodged |= self._spent & ~threatened
         self._dodged &= self._spent
-        waiting = self._spent & (everyone & ~back)[:, None]
+        waiting = self._spent & everyone & ~back
         leaving = threatened & (waiting | (self._spent & ~self._dodged))
         near = np.where(scene.alive, scene.apart.min(-1), FAR)
         followed = (near == near.min(-1, keepdims=True)) & (near < self.chased)

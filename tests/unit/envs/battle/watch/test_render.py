@@ -78,11 +78,13 @@ def test_sides_have_their_colours_and_the_dead_fade(trace: Trace) -> None:
     for unit in range(6):
         red, _, blue = np.median(colors_at(trace, 0, unit), axis=0)
         assert (blue > red) == (unit < 3)
-    fallen = int(np.flatnonzero(trace.health[-1] == 0)[0])
-    since = int((trace.health[:, fallen] > 0).sum())
+    died_at = np.where(trace.health[-1] == 0, (trace.health > 0).sum(0), trace.loops + 1)
+    fallen = int(died_at.argmin())
+    since = int(died_at[fallen])
+    assert since + 25 <= trace.loops  # long enough before the end to see it fade
     saturation = [
         np.ptp(colors_at(trace, frame, fallen), axis=1).mean()
-        for frame in (since - 1, since + 8, min(since + 25, trace.loops))
+        for frame in (since - 1, since + 8, since + 25)
     ]
     assert saturation[0] > saturation[1] >= saturation[2]
 
