@@ -216,6 +216,33 @@ def test_lotv_stalker_needs_thirteen_shots_for_a_zealot() -> None:
     assert loops_until(battle, [6], enemies_dead) == math.ceil(last_shot) + 1
 
 
+def test_lotv_colossus_needs_two_volleys_for_a_zergling() -> None:
+    """10 and 5 against light, twice, at a range of 7; the default profile kills with one volley."""
+    for profile, left, period in (("liberty", 0, 2.2), ("lotv", 5, 1.5)):
+        battle = arena("Colossus", "Zergling", [(10, 16)], [(15, 16)], profile=profile)
+        battle._stats["speed"][1] = battle._stats["health_regen"][1] = 0.0
+        for _ in range(12):
+            battle.step([[6]])
+        assert battle.units(0)[1][0, 2] == left
+        assert battle._stats["period"][0] == pytest.approx(period * 16)
+
+
+def test_lotv_figures() -> None:
+    liberty, lotv = (
+        arena(
+            ("Medivac", "Hydralisk", "Stalker"), ("Hydralisk", "SpineCrawler", "Colossus"),
+            [(4, 4), (5, 5), (6, 6)], [(25, 25), (20, 20), (22, 28)], profile=profile,
+        )._stats
+        for profile in ("liberty", "lotv")
+    )  # fmt: skip
+    assert (liberty["speed"][0] * 16, lotv["speed"][0] * 16) == (2.75, 2.5)
+    assert lotv["health"][[1, 3]].tolist() == [80, 90]  # the maps pin the agents' copies at 80
+    assert liberty["health"][[1, 3]].tolist() == [80, 80]
+    assert (lotv["damage"][2], lotv["bonus"][2]) == (13, 5)
+    assert (liberty["period"][4], lotv["period"][4]) == (1.6 * 16, 1.85 * 16)
+    assert (liberty["reach"][5], lotv["reach"][5]) == (6, 7)
+
+
 def test_missiles_take_time_and_may_be_wasted() -> None:
     battle = arena(("Stalker",) * 2, "Marine", [(10, 15), (10, 17)], [(15, 16)])
     ally, enemy = battle.units(0)
@@ -242,6 +269,14 @@ def test_colossus_sweeps_a_line_across_the_line_of_fire() -> None:
     losses = 100 - battle.units(0)[1][:, 2]
     # 20 twice up to 1.25 + 0.15 + 0.375 along the line; nothing beyond, behind, or to friends.
     assert losses.round() == pytest.approx([40, 40, 40, 40, 0, 0], abs=1)
+
+
+def test_colossus_beams_spare_friends() -> None:
+    at = [(10.0, 16.0), (15.0, 14.6)]
+    battle = arena(("Colossus", "Zergling"), "Zergling", at, [(15, 16)])
+    battle._stats["targets"][2] = battle._stats["speed"][2] = 0
+    loops_until(battle, [6, 1], enemies_dead)
+    assert battle.units(0)[0][1, 2] == 35
 
 
 def test_colossus_ignores_the_bodies_of_small_units() -> None:
