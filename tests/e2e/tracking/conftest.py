@@ -14,6 +14,7 @@ from phalanx.tracking import server as embedded
 from phalanx.tracking.record import read_metrics
 
 REPORT = Path(__file__).resolve().parents[3] / "build" / "artifacts" / "tracking_faults.txt"
+HANGS = 120  # seconds; what takes longer never ends, however busy the machine is
 WRITER = Path(__file__).with_name("writer.py")
 
 
@@ -38,7 +39,7 @@ class Mongo:
             self.process = subprocess.Popen(
                 [*command, "--cache-size", "64M"], stdout=log, stderr=log, cwd=self.folder
             )
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANGS
         while time.monotonic() < end:
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -80,12 +81,13 @@ def write():
     """Starts a writer; the process is ended after the test."""
     processes = []
 
-    def start(results, seconds, *options, url=None):
+    def start(results, points, *options, url=None):
         environment = {k: v for k, v in os.environ.items() if k != "PHALANX_MONGO_URL"}
         if url is not None:
             environment["PHALANX_MONGO_URL"] = url
         process = subprocess.Popen(
-            [sys.executable, str(WRITER), str(results), str(seconds), *options],
+            [sys.executable, str(WRITER), str(results), str(points), *options],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -99,12 +101,13 @@ def write():
         if process.poll() is None:
             process.kill()
             process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 
-def finish(process, seconds=40):
-    """Output of a writer, which must end well in time."""
-    output = process.communicate(timeout=seconds)[0]
+def finish(process):
+    """Output of a writer, which is asked to end and must end well."""
+    output = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 0, output
     return output
 
@@ -117,7 +120,7 @@ def read_until(process, start):
     raise AssertionError(f"the writer ended without saying {start!r}")
 
 
-def wait_until(holds, seconds=10):
+def wait_until(holds, seconds=HANGS):
     """Wait for a condition that must come to hold."""
     end = time.monotonic() + seconds
     while not holds():

@@ -30,6 +30,7 @@ def run(number: int, results: Path, logs: Path, url: str) -> None:
                 handle.flush()
                 os.write(said, f"flushed {step}\n".encode())
             step += 1
+            time.sleep(0.001)
 
     run_experiment(body, name="qmix", config={"seed": number}, results_dir=results, mongo_url=url)
 

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from phalanx.tracking.sync import sync
 from phalanx.tracking.target import Target
 
 from .conftest import (
+    HANGS,
     assert_nothing_lost,
     assert_same_points,
     finish,
@@ -29,6 +29,7 @@ from .conftest import (
     in_database,
     logged,
     read_until,
+    wait_until,
 )
 
 KILLED = Path(__file__).with_name("killed.py")
@@ -39,9 +40,7 @@ def deliver(results, mongo):
 
 
 def test_absent_from_the_start_then_sync(mongo, results, write):
-    begin = time.monotonic()
-    output = finish(write(results, 1.0, "--wait", "2", "--retry", "30", url=mongo.url))
-    assert time.monotonic() - begin < 15  # 2 s at the start and 2 s at the end, and the imports
+    output = finish(write(results, 50, "--wait", "2", "--retry", "30", url=mongo.url))
     assert output.count("MongoDB is away") == 1
     assert "phalanx sync" in output
     (run,) = runs(results)
@@ -78,7 +77,7 @@ def test_a_number_that_comes_late_does_not_stop_a_run(mongo, results, monkeypatc
 
 def test_killed_in_the_middle_and_back(mongo, results, write):
     mongo.start()
-    writer = write(results, 5.0, url=mongo.url)
+    writer = write(results, 100, url=mongo.url)
     read_until(writer, "point 60")
     mongo.kill()
     lines = read_until(writer, "MongoDB is away")
@@ -94,9 +93,11 @@ def test_killed_in_the_middle_and_back(mongo, results, write):
 
 def test_killed_and_back_after_the_end_then_sync(mongo, results, write):
     mongo.start()
-    writer = write(results, 3.0, url=mongo.url)
-    read_until(writer, "point 60")
+    writer = write(results, 100, url=mongo.url)
+    db = mongo.db()
+    wait_until(lambda: db.metrics.count_documents({}) == 2)
     mongo.kill()
+    read_until(writer, "MongoDB is away")
     output = finish(writer)
     assert "phalanx sync" in output
     mongo.start()
@@ -110,11 +111,13 @@ def test_killed_and_back_after_the_end_then_sync(mongo, results, write):
 
 
 def test_the_next_run_delivers_what_was_left(mongo, results, write):
-    first = finish(write(results, 0.5, url=mongo.url))
+    first = finish(write(results, 20, url=mongo.url))
     mongo.start()
-    finish(write(results, 1.0, "--seed", "2", url=mongo.url))
-    left = runs(results)[0]
-    assert left.run_id == 2
+    (left,) = runs(results)
+    writer = write(results, 20, "--seed", "2", url=mongo.url)
+    read_until(writer, f"run {left.uid}, recorded while there was no database, is now run 2")
+    finish(writer)
+    assert runs(results)[0].run_id == 2
     assert_same_points(mongo.db(), left.directory, logged(first), uid=left.uid)
 
 
@@ -124,7 +127,7 @@ def test_killed_at_fifty_random_moments(mongo, results, tmp_path):
     logs = tmp_path / "logs"
     logs.mkdir()
     command = [sys.executable, str(KILLED), str(results), str(logs), mongo.url, "50", "1"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=4 * HANGS)
     flushed = {}
     for path in logs.iterdir():
         words = [line.split() for line in path.read_text().splitlines()]
@@ -153,7 +156,7 @@ def test_killed_at_fifty_random_moments(mongo, results, tmp_path):
 
 def test_a_line_cut_short_is_left_out_and_mended(mongo, results, write):
     mongo.start()
-    first = logged(finish(write(results, 0.6, url=mongo.url)))
+    first = logged(finish(write(results, 50, url=mongo.url)))
     (run,) = runs(results)
     metrics = run.directory / "metrics.jsonl"
     whole = metrics.read_bytes()
@@ -163,7 +166,7 @@ def test_a_line_cut_short_is_left_out_and_mended(mongo, results, write):
     ] == [1]
     assert_same_points(mongo.db(), run.directory, first)
     last = first[-1]
-    second = logged(finish(write(results, 0.3, "--resume", run.uid, str(last), url=mongo.url)))
+    second = logged(finish(write(results, 30, "--resume", run.uid, str(last), url=mongo.url)))
     assert_same_points(mongo.db(), run.directory, [*first, *second])
     assert metrics.read_bytes().startswith(whole)
 
@@ -173,7 +176,7 @@ def test_a_line_cut_short_is_left_out_and_mended(mongo, results, write):
 def test_a_full_disk_costs_nothing(mongo, results, write, freed):
     db = mongo.start().db()
     limits = ("--full", "20", "80" if freed else "1000000")
-    output = finish(write(results, 2.5, *limits, url=mongo.url))
+    output = finish(write(results, 150, *limits, url=mongo.url))
     assert output.count("cannot be written") == 1
     assert ("can be written again" in output) == freed
     document, found = in_database(db)
@@ -186,7 +189,7 @@ def test_a_full_disk_costs_nothing(mongo, results, write, freed):
 
 
 def test_two_deliveries_at_once_make_one_record(mongo, results, write):
-    outputs = [finish(write(results, 0.3, "--seed", str(i), url="none")) for i in range(2)]
+    outputs = [finish(write(results, 20, "--seed", str(i), url="none")) for i in range(2)]
     mongo.start()
     code = (
         "import sys, pathlib; from phalanx.tracking.sync import sync\n"
@@ -195,7 +198,7 @@ def test_two_deliveries_at_once_make_one_record(mongo, results, write):
     )
     command = [sys.executable, "-c", code, str(results), mongo.url]
     both = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait(30) for process in both] == [0, 0, 0]
+    assert [process.wait(HANGS) for process in both] == [0, 0, 0]
     db = mongo.db()
     assert db.runs.count_documents({}) == 2
     assert db.metrics.count_documents({}) == 4
@@ -225,12 +228,9 @@ def black_hole():
             connection.close()
 
 
-def test_a_server_that_never_answers_delays_a_run_by_seconds_only(
-    black_hole, mongo, results, write
-):
-    begin = time.monotonic()
-    output = finish(write(results, 1.0, "--wait", "2", "--retry", "30", url=black_hole))
-    assert time.monotonic() - begin < 15
+def test_a_server_that_never_answers_does_not_hold_a_run(black_hole, mongo, results, write):
+    output = finish(write(results, 50, "--wait", "2", "--retry", "30", url=black_hole))
+    assert output.count("MongoDB is away") == 1
     assert read_metrics(runs(results)[0].directory)["loss"].steps == logged(output)
     mongo.start()
     assert deliver(results, mongo) == ["delivered"]
@@ -238,24 +238,21 @@ def test_a_server_that_never_answers_delays_a_run_by_seconds_only(
 
 
 def test_interrupted_twice_a_run_ends_at_once(black_hole, results, write):
-    writer = write(results, 60.0, url=black_hole)
-    output = read_until(writer, "point 20")
+    writer = write(results, 20, url=black_hole)
+    read_until(writer, "point 20")
     writer.send_signal(signal.SIGINT)
-    time.sleep(0.7)  # recorded on disk, waiting for the server
+    wait_until(lambda: runs(results)[0].status == "INTERRUPTED")  # now it waits for the server
     writer.send_signal(signal.SIGINT)
-    begin = time.monotonic()
-    output += writer.communicate(timeout=30)[0]
-    assert time.monotonic() - begin < 9  # left alone it waits for the server for 12 seconds
+    assert "did not take the end" not in writer.communicate(timeout=HANGS)[0]
     assert writer.returncode != 0
     (run,) = runs(results)
-    assert run.status == "INTERRUPTED"
     assert run.metrics()["loss"].steps[:20] == list(range(20))
 
 
 def test_a_wrong_password_does_not_stop_a_run_and_is_shown_nowhere(mongo, results, write):
     mongo.start()
     url = mongo.url.replace("//", "//somebody:s3cret@")
-    output = finish(write(results, 0.5, url=url))
+    output = finish(write(results, 30, url=url))
     (run,) = runs(results)
     assert run.status == "COMPLETED"
     assert "s3cret" not in output
@@ -271,7 +268,7 @@ def test_the_embedded_server_is_found_again_after_a_kill(results, write):
     folder = results / "db"
     first = embedded.start(folder)
     assert embedded.start(folder) == embedded.status(folder) == first
-    writer = write(results, 5.0)
+    writer = write(results, 50)
     read_until(writer, "point 40")
     _kill(first.pid)
     read_until(writer, "MongoDB is back")  # the run itself has started it again
@@ -303,7 +300,7 @@ def test_starts_at_once_make_one_server(results):
     )
     command = [sys.executable, "-c", code, str(results / "db")]
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = {process.communicate(timeout=40)[0] for process in starts}
+    answers = {process.communicate(timeout=HANGS)[0] for process in starts}
     assert len(answers) == 1
     assert "Server(pid=" in answers.pop()
 

@@ -34,7 +34,7 @@ def without_place(run):
 
 def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_path):
     db = mongo.start().db()
-    writers = [write(results, 0.6, "--seed", str(seed), url=mongo.url) for seed in (1, 2)]
+    writers = [write(results, 40, "--seed", str(seed), url=mongo.url) for seed in (1, 2)]
     for writer in writers:
         finish(writer)
     target = Target("phalanx", mongo.url)
@@ -46,7 +46,7 @@ def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_pa
         assert local.metrics(["loss"]) == distant.metrics(["loss"]) != {}
         assert distant.metrics(["los"]) == {}
     # A run that only the folder has is listed beside those of the database, once each.
-    finish(write(results, 0.3, "--seed", "3", url="none"))
+    finish(write(results, 20, "--seed", "3", url="none"))
     both = runs(results, target)
     assert [run.config["seed"] for run in both][2] == 3
     assert [run.run_id for run in both][2] is None
@@ -76,7 +76,7 @@ def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_pa
 def test_a_database_is_copied_with_ids_and_files(mongo, results, write, tmp_path, monkeypatch):
     source = mongo.start().db()
     for seed in (1, 2):
-        finish(write(results, 0.3, "--seed", str(seed), url=mongo.url))
+        finish(write(results, 20, "--seed", str(seed), url=mongo.url))
     other = Mongo(tmp_path / "other").start()
     try:
         monkeypatch.setenv("LAB_MONGO", other.url)

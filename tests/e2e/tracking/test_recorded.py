@@ -15,7 +15,7 @@ from .conftest import assert_same_points, finish, logged, wait_until
 
 def test_a_run_is_recorded_and_a_replay_changes_nothing(mongo, results, write):
     db = mongo.start().db()
-    output = finish(write(results, 1.5, "-c", "first", url=mongo.url))
+    output = finish(write(results, 80, "-c", "first", url=mongo.url))
     (run,) = runs(results)
     document = assert_same_points(db, run.directory, logged(output))
     assert document["_id"] == run.run_id == 1
@@ -59,7 +59,7 @@ def test_a_run_is_recorded_and_a_replay_changes_nothing(mongo, results, write):
 
 def test_eight_runs_at_once_get_numbers_of_their_own(results, write):
     # Nobody has started the embedded server: the runs agree on one.
-    writers = [write(results, 1.5, "--seed", str(seed)) for seed in range(8)]
+    writers = [write(results, 80, "--seed", str(seed)) for seed in range(8)]
     for writer in writers:
         finish(writer)
     recorded = runs(results)
@@ -84,10 +84,10 @@ def test_eight_runs_at_once_get_numbers_of_their_own(results, write):
 
 def test_a_resumed_run_keeps_its_number_and_has_no_point_twice(mongo, results, write):
     db = mongo.start().db()
-    first = logged(finish(write(results, 1.0, url=mongo.url)))
+    first = logged(finish(write(results, 50, url=mongo.url)))
     (run,) = runs(results)
     last = first[len(first) // 2]
-    second = logged(finish(write(results, 1.0, "--resume", run.uid, str(last), url=mongo.url)))
+    second = logged(finish(write(results, 50, "--resume", run.uid, str(last), url=mongo.url)))
     document = assert_same_points(db, run.directory, [*range(last + 1), *second])
     assert document["_id"] == 1
     assert document["status"] == "COMPLETED"
@@ -130,17 +130,17 @@ def test_long_metrics_are_thinned_in_the_database_alone(mongo, results, monkeypa
 
 def test_a_repeat_of_somebody_elses_run_is_named(mongo, results, write, tmp_path):
     mongo.start()
-    finish(write(tmp_path / "theirs", 0.2, url=mongo.url))
-    output = finish(write(results, 0.6, url=mongo.url))
+    finish(write(tmp_path / "theirs", 10, url=mongo.url))
+    output = finish(write(results, 10, url=mongo.url))
     assert "this run repeats run 1 (COMPLETED): the same config with the same seed" in output
     assert output.count("repeats") == 1
-    assert "repeats" not in finish(write(results, 0.2, "--seed", "2", url=mongo.url))
+    assert "repeats" not in finish(write(results, 10, "--seed", "2", url=mongo.url))
 
 
 def test_a_run_without_a_database_by_choice_is_delivered_only_when_asked(mongo, results, write):
     db = mongo.start().db()
-    finish(write(results, 0.2, url="none"))
-    finish(write(results, 1.0, "--seed", "2", url=mongo.url))
+    finish(write(results, 10, url="none"))
+    finish(write(results, 80, "--seed", "2", url=mongo.url))
     assert [run["config"]["seed"] for run in db.runs.find()] == [2]
     assert [done.run_id for done in sync(results, Target("phalanx", mongo.url))] == [2]
     assert db.runs.find_one({"_id": 2})["config"]["seed"] == 1
@@ -148,7 +148,7 @@ def test_a_run_without_a_database_by_choice_is_delivered_only_when_asked(mongo, 
 
 def test_a_queued_run_is_recorded_but_not_started(mongo, results, write):
     db = mongo.start().db()
-    output = finish(write(results, 60.0, "-q", url=mongo.url))
+    output = finish(write(results, 50, "-q", url=mongo.url))
     assert "point" not in output
     assert "MongoDB" not in output
     assert db.runs.find_one()["status"] == runs(results)[0].status == "QUEUED"

@@ -1,7 +1,8 @@
 """A run in a process of its own: logs numbered points at a fixed rate.
 
-Usage: writer.py RESULTS SECONDS [--retry S] [--wait S] [--seed N] [--resume UID STEP] [--full FROM TO]
-[SACRED OPTIONS]. From point FROM to point TO no file can grow, as on a full disk.
+Usage: writer.py RESULTS POINTS [--retry S] [--wait S] [--seed N] [--resume UID STEP] [--full FROM TO]
+[SACRED OPTIONS]. Ends when its input is closed, and not before POINTS are logged. From point FROM to
+point TO no file can grow, as on a full disk.
 Prints ``point N`` for every point, with the time, past Sacred's capture.
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import functools
 import logging
 import resource
+import select
 import signal
 import sys
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 from phalanx.tracking import experiment, target
 from phalanx.tracking.output import unwrapped
 
-RATE = 50
+RATE = 100
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("results", type=Path)
-    parser.add_argument("seconds", type=float)
+    parser.add_argument("points", type=int)
     parser.add_argument("--retry", type=float, default=0.5)
     parser.add_argument("--wait", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -42,11 +44,13 @@ def main() -> None:
 
     def body(handle):
         print("run", handle.run_id, handle.uid, flush=True)
-        start = time.monotonic()
         step = first
-        while time.monotonic() - start < given.seconds:
-            if step in given.full:
-                _limit_files(0 if step == given.full[0] else resource.RLIM_INFINITY)
+        while step < first + given.points or not select.select([sys.stdin], [], [], 0)[0]:
+            if step == given.full[0]:
+                _limit_files(0)
+            elif step == given.full[1]:
+                handle.flush()  # not to be left to the beats, which are as slow as the machine
+                _limit_files(resource.RLIM_INFINITY)
             handle.log_scalar("loss", step / 2, step)
             handle.log_scalar("return_mean", float(step), step)
             unwrapped(sys.stdout).write(f"point {step} {time.time():.3f}\n")
@@ -66,7 +70,7 @@ def main() -> None:
         name="qmix",
         config={"seed": given.seed, "name": "qmix", "env": "sc2", "env_args": {"map_name": "3m"}},
         results_dir=given.results,
-        sacred_options=[*(["-b", "0.5"] if "-b" not in sacred_options else []), *sacred_options],
+        sacred_options=["-b", "0.25", *sacred_options],
         resume_uid=uid,
         resume_step=None if step is None else int(step),
     )
