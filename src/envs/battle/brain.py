@@ -25,6 +25,7 @@ from .layout import (
     LEASHED,
     MARCH,
     ORDER,
+    SIDE,
     STAND,
     TARGET,
     WINDUP,
@@ -127,6 +128,8 @@ def think(
     if target >= 0 and due and not within(i, target, stats[i].reach, units, stats):
         other = acquire(i, stats[i].reach, foe_first, foe_last, work, units, stats)
         hit_by_target = flags[ALERT, i] > 0 and flags[ATTACKER, i] == target
+        if other < 0 and flags[SIDE, i] != 0:
+            other = acquire(i, stats[i].scan, foe_first, foe_last, work, units, stats)
         if other >= 0:
             target = other
         elif not hit_by_target and not within(i, target, stats[i].scan + CHASE_SLACK, units, stats):

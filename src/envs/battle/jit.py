@@ -137,11 +137,13 @@ def kernel(function: F) -> F:
         nonlocal ready
         if ready:
             return dispatcher(*args)
-        if cache_folder() is not None:
+        if cache_folder() is None:
+            _announce("in each start, since nothing can be written to a cache folder")
+        else:
             disk: Any = _Cache(function)
             dispatcher._cache = disk
             if not disk._cache_file._load_index():
-                _announce()
+                _announce("once on this machine")
         start = time.perf_counter()
         result = dispatcher(*args)
         seconds = time.perf_counter() - start
@@ -154,5 +156,5 @@ def kernel(function: F) -> F:
 
 
 @cache
-def _announce() -> None:
-    LOG.info("battle engine: compiling, once on this machine, for about a minute ...")
+def _announce(when: str) -> None:
+    LOG.info("battle engine: compiling, %s, for about a minute ...", when)

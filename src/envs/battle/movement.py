@@ -94,10 +94,13 @@ def move(
         for _ in range(PASSES):  # who was put back may be in the way of another
             for p in range(hard):
                 hold_back(p if forward else hard - 1 - p, work, pairs, units)
+    # All look from where they stood, or whoever comes later would see some gone ahead and some not.
     for a in range(living):
-        i = work[a].order
+        i = work[a if forward else living - 1 - a].order
         if work[i].intent == MOVER:
             look_around(i, living, work, units, flags, stats)
+    for a in range(living):
+        i = work[a].order
         units[X, i] = work[i].place_x
         units[Y, i] = work[i].place_y
 
