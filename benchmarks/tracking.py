@@ -26,7 +26,7 @@ from phalanx.build import build
 from phalanx.config import compose
 from phalanx.tracking import server, sync
 from phalanx.tracking.board import Board
-from phalanx.tracking.experiment import RunHandle, run_experiment
+from phalanx.tracking.experiment import BEAT_SECONDS, RunHandle, run_experiment
 from phalanx.tracking.files import write_json
 from phalanx.tracking.logger import Logger
 from phalanx.tracking.record import Metric, SpooledRun, point_summary
@@ -98,7 +98,11 @@ def cost(steps: int) -> None:
         f"training thread held up by recording: {measured['blocked'] / wall:.2%} of the wall time"
     )
     print(f"longest single hold-up: {1000 * measured['longest']:.1f} ms")
-    print(f"CPU time of the recording threads: {measured['other threads'] / cpu:.2%} of the run's")
+    beats = wall / BEAT_SECONDS
+    print(
+        f"CPU time of the recording threads: {1000 * measured['other threads'] / beats:.0f} ms a beat, "
+        f"which is {measured['other threads'] / wall:.2%} of the wall time"
+    )
     print(
         f"once per run: {measured['before the first step']:.1f} s before its first step (the "
         f"database server's start included), {after:.1f} s at its end"

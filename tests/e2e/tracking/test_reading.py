@@ -53,8 +53,14 @@ def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_pa
     # Tags are the database's; a run deleted there is gone; one that others recorded is shown.
     db.runs.update_one({"_id": 1}, {"$set": {"omniboard": {"tags": ["best"]}}})
     db.runs.delete_one({"_id": 2})
-    db.runs.insert_one({"_id": 7, "status": "FAILED", "experiment": {"name": "theirs"}})
+    # What it holds is data: Sacred's marks for pickled objects are not acted upon.
+    evil = {
+        "engine": {"py/reduce": [{"py/type": "os.mkdir"}, {"py/tuple": [str(tmp_path / "ran")]}]}
+    }
+    theirs = {"_id": 7, "status": "FAILED", "experiment": {"name": "theirs"}, "info": evil}
+    db.runs.insert_one(theirs)
     shown = runs(results, target)
+    assert [run.info for run in shown if run.run_id == 7] == [evil]
     assert {run.run_id: run.tags for run in shown} == {1: ("best",), 7: (), None: ()}
     commands = (
         ("runs", "tags=best", "--columns", "id,seed,tags"),
@@ -67,6 +73,7 @@ def test_database_and_folder_give_the_same_answers(mongo, results, write, tmp_pa
         assert elsewhere[0] == local[0] == 0
         same = [line for line in elsewhere[1].splitlines() if "files in" not in line]
         assert same == [line for line in local[1].splitlines() if "files in" not in line]
+    assert not (tmp_path / "ran").exists()
     mongo.kill()
     status, out, warned = phalanx("runs", "--results", results, f"--mongo-url={mongo.url}")
     assert (status, warned.count("cannot be read")) == (0, 1)
