@@ -18,7 +18,7 @@ from .files import read_json
 from .plain import mongo_keys
 from .record import MIRROR_FILE, Metric, SpooledRun, merge_rows, stride_for
 from .spool import Cursor, Spool
-from .target import Target, redact
+from .target import Target, reason
 
 log = logging.getLogger(__name__)
 
@@ -288,14 +288,13 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             log.warning("MongoDB is back; run %s is up to date", self.run_id)
 
     def _report_failure(self, error: Exception) -> None:
-        reason = redact(str(error)).split(",")[0].split(" (configured timeouts")[0][:150]
         if self._trouble is None and not self._ending:
             log.warning(
                 "MongoDB is away (%s). The run goes on, recorded in %s",
-                reason,
+                reason(error),
                 self._spool.directory,
             )
-        self._trouble = reason or type(error).__name__
+        self._trouble = reason(error) or type(error).__name__
         self._next_try = time.monotonic() + self._retry
         self._disconnect()  # the embedded server may come back on another port
 

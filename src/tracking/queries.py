@@ -24,7 +24,7 @@ from .record import (
     utc_now,
 )
 from .sync import run_directories
-from .target import Target, redact
+from .target import Target, reason
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def runs(results_dir: Path, target: Target | None = None) -> list[RunRecord]:
             log.warning(
                 "%s cannot be read (%s); these are the runs of %s",
                 target.label,
-                redact(str(error)).split(",")[0][:150],
+                reason(error),
                 results_dir,
             )
     for directory in run_directories(results_dir):

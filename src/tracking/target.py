@@ -38,6 +38,15 @@ def redact(url: str) -> str:
     return _SECRET_OPTION.sub(r"\1***", _CREDENTIALS.sub("***@", url))
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line without credentials.
+
+    >>> reason(OSError("lab:27017: refused (configured timeouts: 3 s), Timeout: 3 s, Topology: ..."))
+    'lab:27017: refused'
+    """
+    return redact(str(error)).split(",")[0].split(" (configured timeouts")[0][:150]
+
+
 @dataclass(frozen=True)
 class Target:
     """A database to record into.
