@@ -6,8 +6,9 @@ of its own: what is learnt here is not expected to carry over to the game untrai
 not win rates there. What is approximate:
 
 - where units start around their spawn point, and that later episodes begin like the first;
-- when an attack-moving unit drops a chase, how an enemy medivac follows its army, and that the zerglings
-  of 2c_vs_64zg always go for the nearest colossus (the map's order names the pair of them);
+- when an attack-moving unit drops a chase or, blocked by others, turns to whoever is nearest; how an enemy
+  medivac follows its army; and that the zerglings of 2c_vs_64zg always go for the nearest colossus (the
+  map's order names the pair of them);
 - walls are the map files' cells, diagonal ones cut in half; paths turn at the middle of cells; colossi
   cross cliffs without slowing down;
 - collisions: round bodies that slide along each other; no squeezing through friends, no turning time;

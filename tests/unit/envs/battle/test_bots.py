@@ -42,6 +42,11 @@ def test_standing_apart_beats_standing_together_against_banelings() -> None:
     assert play("so_many_baneling", "clump", 32).win_rate < 0.1
 
 
+def test_a_wall_across_the_passage_beats_the_open_field() -> None:
+    assert play("corridor", "wall", 16).win_rate > 0.9
+    assert play("corridor", "nearest", 32).win_rate < 0.5
+
+
 @pytest.mark.parametrize("bot", [name for name, bot in BOTS.items() if not bot.maps])
 def test_every_bot_plays_by_the_masks(bot: str) -> None:
     for name in ("MMM2", "1c3s5z"):  # healers, targets out of the weapon's layer, splash
