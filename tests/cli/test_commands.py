@@ -65,6 +65,21 @@ def test_recomposed_from_keys(tmp_path: Path) -> None:
     assert (stored["world_model"], stored["mixer"], stored["seed"]) == ("none", "vdn", 3)
 
 
+def test_smacv2_is_trained_on_and_its_evaluation_filmed(tmp_path: Path) -> None:
+    words = ("map_name=10gen_protoss", "n_units=3", "n_enemies=3", "prob_obs_enemy=0.5", *SHORT)
+    phalanx("--config=qmix", "--env-config=sc2v2", "with", *words, cwd=tmp_path)
+    run = only_run(tmp_path)
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["env_args"]["map_name"] == "10gen_protoss"
+    assert json.loads((run / "info.json").read_text())["engine"] == "embedded"
+    assert metric(run, "loss")
+    out = tmp_path / "rows.csv"
+    more = ("test_nepisode=3", "save_video=2")
+    phalanx("evaluate", str(run), f"--out={out}", "with", *more, cwd=tmp_path)
+    films = sorted(path.name for path in (tmp_path / "rows_films").iterdir())
+    assert films == [f"episode_00{i}.{ending}" for i in (0, 1) for ending in ("gif", "npz")]
+
+
 def test_evaluate_writes_one_row_per_episode(tmp_path: Path) -> None:
     phalanx("--config=qmix", "--env-config=sc2", "with", "map_name=3m", *SHORT, cwd=tmp_path)
     run = only_run(tmp_path)
