@@ -130,7 +130,8 @@ def report(rows: dict[tuple[str, str, str], Row]) -> str:
         "engine, not of StarCraft II. Bots see every unit and act through the masked actions; they "
         "are written for their one tactic and are no upper bound. Battles differ only by the random "
         "delay of shots, so where all units start alike, a tactic often wins nearly all or nearly "
-        "none.",
+        "none. The number of battles per row, 16 to 64, follows what a row costs; its interval is "
+        "given below.",
         "",
     ]
     lines += [f"- `{name}`: {bot.summary}" for name, bot in BOTS.items()]
