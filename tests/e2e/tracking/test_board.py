@@ -92,7 +92,7 @@ def page(board):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         opened = browser.new_page(viewport={"width": 1800, "height": 900})
-        opened.set_default_timeout(15_000)
+        opened.set_default_timeout(60_000)
         opened.on("pageerror", lambda error: errors.append(str(error)))
         opened.on("requestfailed", lambda request: errors.append(request.url))
         opened.on(
@@ -124,7 +124,7 @@ def column(page, key):
 
 
 def wait_for_column(page, key, texts):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while column(page, key) != texts and time.monotonic() < end:
         page.wait_for_timeout(50)
     assert column(page, key) == texts
