@@ -2,25 +2,35 @@
 
 An env step is one step (8 game loops, observations, state and masks included) of one battle. Agents
 take random available actions; drawing them is not timed. CPU seconds are those of this process, so the
-figures for one thread hold on a busy machine too.
+figures for one thread hold roughly on a busy machine too; what two threads gain shows in env steps per
+second on an idle machine only.
 
     python benchmarks/engine.py
-    taskset -c 1 python benchmarks/engine.py --maps 3m MMM2 --battles 1 64 --threads 1
+    python benchmarks/engine.py --maps 3m MMM2 --battles 64 --threads 1 2
+    python benchmarks/engine.py --start
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from phalanx.envs.battle import VecBattle
+from phalanx.envs.battle import VecBattle, map_names
 
-MAPS = ["3m", "8m", "2s3z", "3s5z", "MMM2", "1c3s5z", "27m_vs_30m"]
+WARM_UP = 20  # steps
+FIRST_STEP = """
+import numpy as np
+from phalanx.envs.battle import VecBattle
+battle = VecBattle("MMM2", 64)
+battle.step(battle.avail_actions.argmax(-1))
+"""
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,11 @@ class Measurement:
 
 
 def measure(map_name: str, battles: int, threads: int, seconds: float) -> Measurement:
-    """Step battles for about so many wall seconds of engine time, after one episode to warm up."""
+    """Step battles for about so many CPU seconds of engine time, after some steps to warm up."""
     battle = VecBattle(map_name, battles, threads=threads)
     rng = np.random.default_rng(0)
-    steps, cpu, wall, warm_up = 0, 0.0, 0.0, 20
-    while wall < seconds:
+    steps, cpu, wall, warm_up = 0, 0.0, 0.0, WARM_UP
+    while cpu < seconds:
         weights = rng.random(battle.avail_actions.shape, dtype=np.float32)
         actions = (weights * battle.avail_actions).argmax(-1)
         wall_start, cpu_start = time.perf_counter(), time.process_time()
@@ -55,6 +65,16 @@ def measure(map_name: str, battles: int, threads: int, seconds: float) -> Measur
     return Measurement(map_name, battles, threads, steps / cpu, steps / wall)
 
 
+def start() -> float:
+    """Seconds from starting Python to the end of the first step, kernels compiled by an earlier run."""
+    seconds = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds[1:])  # the first run may have had to compile
+
+
 def processor() -> str:
     """Name of the CPU."""
     try:
@@ -66,13 +86,17 @@ def processor() -> str:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Print a Markdown table, or how long a start takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--maps", nargs="+", default=MAPS)
-    parser.add_argument("--battles", nargs="+", type=int, default=[1, 8, 64])
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=2.0, help="per setting")
+    parser.add_argument("--maps", nargs="+", default=map_names())
+    parser.add_argument("--battles", nargs="+", type=int, default=[64, 1])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--seconds", type=float, default=2.0, help="CPU seconds per setting")
+    parser.add_argument("--start", action="store_true", help="only measure the start")
     args = parser.parse_args()
+    if args.start:
+        print(f"start of Python to end of the first step: {start():.2f} s")
+        return
     print(f"{processor()}, Python {platform.python_version()}; random available actions\n")
     print("| map | battles | threads | env steps / CPU s | env steps / s |")
     print("| --- | ---: | ---: | ---: | ---: |")

@@ -13,7 +13,7 @@ from . import rng
 from .brain import think
 from .combat import explode, heal, land, swing, tick
 from .generation import Draw, generate
-from .jit import inlined, inner, kernel
+from .jit import inlined, inner, kernel, step_kernel
 from .layout import (
     ALERT,
     ATTACKER,
@@ -36,6 +36,7 @@ from .layout import (
     SWING_TARGET,
     TARGET,
     Array,
+    Bodies,
     Outputs,
     Pairs,
     Real,
@@ -107,7 +108,7 @@ def give_first_order(
 
 @inlined
 def advance(
-    loop: int, key: np.uint64, work: Work, pairs: Pairs,
+    loop: int, key: np.uint64, work: Work, bodies: Bodies, pairs: Pairs,
     units: Real, flags: Whole, battle: Array, queue: Whole,
     stats: Slots, rules: Rules, ground: Ground,
 ) -> None:  # fmt: skip
@@ -163,11 +164,11 @@ def advance(
         if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
             heal(i, flags[TARGET, i], work, units, stats)
     forward = (draw >> np.uint64(41)) & np.uint64(1) == np.uint64(1)
-    move(n, forward, work, pairs, units, flags, stats, rules, ground)
+    move(n, forward, work, bodies, pairs, units, flags, stats, rules, ground)
 
 
 @inlined
-def prepare(work: Work, units: Real, stats: Slots, rules: Rules) -> None:
+def prepare(work: Work, bodies: Bodies, units: Real, stats: Slots, rules: Rules) -> None:
     """Fill in what working memory holds through one env step of one battle."""
     n = 0
     for i in range(rules.n_allies + rules.n_enemies):
@@ -176,7 +177,7 @@ def prepare(work: Work, units: Real, stats: Slots, rules: Rules) -> None:
         work[i].total = -1.0
         if units[HEALTH, i] > 0.0:
             work[i].total = units[HEALTH, i] + units[SHIELD, i]
-            work[n].order = i
+            bodies[0, n].unit = i
             n += 1
 
 
@@ -288,20 +289,20 @@ def film(units: Real, flags: Whole, frame: Array) -> None:
             frame[FILM_REAL + field, i] = flags[field, i]
 
 
-@kernel
-def first_unavailable(actions: Array, state: State, out: Outputs) -> int:
+@step_kernel
+def first_unavailable(actions: Array, battle: Array, avail_actions: Array) -> int:
     """Flat index (battle times N plus agent) of the first action that may not be taken, or -1.
 
     Finished battles ignore their actions, so these are not looked at.
     """
     n_battles, n_agents = actions.shape
-    n_actions = out.avail_actions.shape[2]
+    n_actions = avail_actions.shape[2]
     for b in range(n_battles):
-        if state.battle[b, OVER] == 1:
+        if battle[b, OVER] == 1:
             continue
         for i in range(n_agents):
             action = actions[b, i]
-            if action < 0 or action >= n_actions or out.avail_actions[b, i, action] == 0:
+            if action < 0 or action >= n_actions or avail_actions[b, i, action] == 0:
                 return int(b * n_agents + i)
     return -1
 
@@ -355,10 +356,10 @@ def draw_again(
         generate(key, work, draw, table[b], start[b], rules)
 
 
-@kernel
+@step_kernel
 def step_battles(
     first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
-    work: Work, pairs: Pairs, draw: Draw, state: State, out: Outputs,
+    work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
     table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
 ) -> None:  # fmt: skip
     """One env step of battles first..last-1.
@@ -368,7 +369,7 @@ def step_battles(
         autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
         actions: (B, N); those of finished battles are ignored.
         start, table: start positions and unit data, as :func:`reset_battles` takes them.
-        work, pairs: this thread's working memory.
+        work, bodies, pairs: this thread's working memory.
     """
     for b in range(first, last):
         battle, units = state.battle[b], state.units[b]
@@ -380,14 +381,14 @@ def step_battles(
         row = b if rules.generated else 0
         stats = table[row]
         give_orders(b, actions[b], state, out, stats, rules)
-        prepare(work, units, stats, rules)
+        prepare(work, bodies, units, stats, rules)
         key = rng.episode_key(seed, first_index + b, battle[EPISODE])
         filmed = b < out.film.shape[0]
         for k in range(rules.step_mul):
             battle[LOOP] += 1
             advance(
-                battle[LOOP], key, work, pairs, units, state.flags[b], battle, state.queue[b],
-                stats, rules, ground,
+                battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
+                state.queue[b], stats, rules, ground,
             )  # fmt: skip
             if filmed:
                 film(units, state.flags[b], out.film[b, k])

@@ -129,14 +129,27 @@ def inlined(function: F) -> F:
 
 def kernel(function: F) -> F:
     """Compile an entry point called from Python, with an on-disk cache and a word about waiting."""
+    return _entry_point(function, same_types=False)
+
+
+def step_kernel(function: F) -> F:
+    """Like :func:`kernel`, for what is called at every step: types are looked at in the first call only.
+
+    Numba's look at some fifty arrays takes as long as a step of two small battles. Later calls must bring
+    arrays of the same types and layouts, contiguous ones that the engine made.
+    """
+    return _entry_point(function, same_types=True)
+
+
+def _entry_point(function: F, same_types: bool) -> F:
     dispatcher: Any = numba.njit(**_OPTIONS)(function)
-    ready = False
+    compiled: Any = None
 
     @wraps(function)
     def call(*args: Any) -> Any:
-        nonlocal ready
-        if ready:
-            return dispatcher(*args)
+        nonlocal compiled
+        if compiled is not None:
+            return compiled(*args)
         if cache_folder() is None:
             _announce("in each start, since nothing can be written to a cache folder")
         else:
@@ -149,7 +162,10 @@ def kernel(function: F) -> F:
         seconds = time.perf_counter() - start
         if sum(dispatcher.stats.cache_misses.values()) or cache_folder() is None:
             LOG.info("battle engine: compiled %s in %.1f s", function.__name__, seconds)
-        ready = True
+        compiled = dispatcher
+        if same_types:
+            (overload,) = dispatcher.overloads.values()
+            compiled = overload.entry_point
         return result
 
     return cast(F, call)

@@ -92,50 +92,69 @@ class Outputs(NamedTuple):
     ]  # (filmed battles, step_mul, N_FILM, M) loops of this step; may be empty
 
 
-# Working memory of one thread, a record per unit; it holds nothing from env step to env step.
+# Working memory of one thread; it holds nothing from env step to env step. Lists hold unit numbers as
+# unsigned integers: numba asks of every signed index whether it counts from the end.
+
+# A record per unit.
 WORK = np.dtype(
     [
-        ("living", np.int64),  # living unit numbers, allies first: a list over the records
-        ("turn", np.int64),  # the same units in the order in which they act in this loop
-        ("order", np.int64),  # the same from west to east
-        ("near", np.int64),  # those in the way of the unit being moved
-        ("enemy", np.int64),  # copies of the unit's constants, near at hand
-        ("plane", np.int64),
+        ("living", np.uint32),  # living unit numbers, allies first: a list over the records
+        ("turn", np.uint32),  # the same units in the order in which they act in this loop
+        ("enemy", np.int32),  # copies of the unit's constants, near at hand
+        ("plane", np.int32),
         ("rim", np.float64),  # separation radius
-        ("intent", np.int64),  # ANCHOR, IDLE or MOVER
+        ("intent", np.int32),  # ANCHOR, IDLE or MOVER
         ("pace", np.float64),  # top speed this loop
         ("goal_x", np.float64),  # where a mover walks
         ("goal_y", np.float64),
         ("heading_x", np.float64),  # unit vector toward it
         ("heading_y", np.float64),
         ("stride", np.float64),  # length of the step it means to take
-        ("turned", np.int64),  # 1 if that leads around someone
+        ("turned", np.int32),  # 1 if that leads around someone
         ("place_x", np.float64),  # tentative position
         ("place_y", np.float64),
         ("total", np.float64),  # health and shield before the env step, -1 if dead by then
-        ("healed", np.int64),  # 1 once healed in this loop
-        ("burst", np.int64),  # 1 once it has exploded in this loop
+        ("healed", np.int32),  # 1 once healed in this loop
+        ("burst", np.int32),  # 1 once it has exploded in this loop
     ],
     align=True,
 )
 Work = NDArray[Any]  # (M,) of WORK
 
+# What collisions need of a unit, side by side with its neighbours'.
+BODY = np.dtype(
+    [
+        ("unit", np.uint32),
+        ("enemy", np.int32),
+        ("plane", np.int32),
+        ("intent", np.int32),
+        ("rim", np.float64),
+        ("x", np.float64),
+        ("y", np.float64),
+    ],
+    align=True,
+)
+# (2, M) of BODY. First row: the living from west to east, at their tentative positions. Second row: who
+# is in the way of the unit being moved, relative to it.
+Bodies = NDArray[Any]
+
 # A pair of units that may overlap.
 PAIR = np.dtype(
     [
-        ("i", np.int64),
-        ("j", np.int64),
+        ("a", np.uint32),  # places in the first row of bodies
+        ("b", np.uint32),
         ("far", np.float64),  # distance at which they touch
-        ("back", np.float64),  # share of a correction that i takes; j takes the rest
+        ("back", np.float64),  # share of a correction that a takes; b takes the rest
     ],
     align=True,
 )
 Pairs = NDArray[Any]  # (2, pairs) of PAIR: both give way to each other; someone is firm
 
 
-def make_work(n_units: int) -> tuple[Work, Pairs]:
+def make_work(n_units: int) -> tuple[Work, Bodies, Pairs]:
     """Working memory for battles of so many units."""
-    return np.zeros(n_units, WORK), np.zeros((2, n_units * (n_units - 1) // 2 + 1), PAIR)
+    n_pairs = n_units * (n_units - 1) // 2 + 1
+    return np.zeros(n_units, WORK), np.zeros((2, n_units), BODY), np.zeros((2, n_pairs), PAIR)
 
 
 def as_dict(arrays: Any) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,7 @@ from .layout import (
     TARGET,
     VEL_X,
     VEL_Y,
+    Bodies,
     Pairs,
     Real,
     Whole,
@@ -55,7 +56,7 @@ _TURNS = np.stack([np.cos(_STEPS), np.sin(_STEPS)], axis=1)
 
 @inlined
 def move(
-    n: int, forward: bool, work: Work, pairs: Pairs, units: Real, flags: Whole,
+    n: int, forward: bool, work: Work, bodies: Bodies, pairs: Pairs, units: Real, flags: Whole,
     stats: Slots, rules: Rules, ground: Ground,
 ) -> None:  # fmt: skip
     """Move all living units by one loop, as their intents say.
@@ -69,40 +70,39 @@ def move(
             work[i].intent = IDLE
         if not rules.convex and work[i].intent == MOVER and work[i].plane == GROUND:
             find_way(i, work, units, ground)
-        step(i, n, work, units, flags, stats, rules, ground)
+        step(i, work, bodies, units, flags, stats, rules, ground)
         if work[i].intent == MOVER:
             movers = True
-    living = sort_by_x(n, work, units)
+    living = line_up(n, work, bodies, units)
     if not movers:
         return
-    soft, hard = pair_up(living, work, pairs)
+    soft, hard = pair_up(living, bodies, pairs, rules)
     overlaps = False
     for turn in range(PASSES):
         overlaps = False
         for p in range(soft):
-            overlaps |= separate(0, p if forward else soft - 1 - p, work, pairs)
+            overlaps |= separate(0, p if forward else soft - 1 - p, bodies, pairs)
         for p in range(hard):
-            overlaps |= separate(1, p if forward else hard - 1 - p, work, pairs)
+            overlaps |= separate(1, p if forward else hard - 1 - p, bodies, pairs)
         if turn == 0 or overlaps:
             for a in range(living):
-                i = work[a].order
-                if work[i].intent != ANCHOR:
-                    confine(i, work, units, rules, ground)
+                if bodies[0, a].intent != ANCHOR:
+                    confine(a, bodies, units, rules, ground)
         if not overlaps:
             break
     if overlaps:
         for _ in range(PASSES):  # who was put back may be in the way of another
             for p in range(hard):
-                hold_back(p if forward else hard - 1 - p, work, pairs, units)
+                hold_back(p if forward else hard - 1 - p, bodies, pairs, units)
     # All look from where they stood, or whoever comes later would see some gone ahead and some not.
+    for turn in range(living):
+        a = turn if forward else living - 1 - turn
+        if bodies[0, a].intent == MOVER:
+            look_around(a, living, work, bodies, units, flags, stats)
     for a in range(living):
-        i = work[a if forward else living - 1 - a].order
-        if work[i].intent == MOVER:
-            look_around(i, living, work, units, flags, stats)
-    for a in range(living):
-        i = work[a].order
-        units[X, i] = work[i].place_x
-        units[Y, i] = work[i].place_y
+        i = bodies[0, a].unit
+        units[X, i] = bodies[0, a].x
+        units[Y, i] = bodies[0, a].y
 
 
 @inner
@@ -116,7 +116,7 @@ def find_way(i: int, work: Work, units: Real, ground: Ground) -> None:
 
 @inlined
 def step(
-    i: int, n: int, work: Work, units: Real, flags: Whole, stats: Slots, rules: Rules,
+    i: int, work: Work, bodies: Bodies, units: Real, flags: Whole, stats: Slots, rules: Rules,
     ground: Ground,
 ) -> None:  # fmt: skip
     """Tentative position of unit i, no one else considered but those it walks around."""
@@ -139,7 +139,7 @@ def step(
     work[i].turned = 0
     if flags[SIDE, i] != 0:
         look = min(LOOK_AHEAD * work[i].pace, length)
-        turn = skirt(i, n, look, hx, hy, work, units, flags, rules, ground)
+        turn = skirt(i, look, hx, hy, work, bodies, units, flags, rules, ground)
         work[i].turned = turn != 0
         if turn < 0:
             work[i].stride = 0.0
@@ -154,30 +154,34 @@ def step(
 
 @inner
 def skirt(
-    i: int, n: int, look: float, hx: float, hy: float,
-    work: Work, units: Real, flags: Whole, rules: Rules, ground: Ground,
+    i: int, look: float, hx: float, hy: float,
+    work: Work, bodies: Bodies, units: Real, flags: Whole, rules: Rules, ground: Ground,
 ) -> int:  # fmt: skip
     """Row of the turn by which unit i, heading (hx, hy), gets past those who stand firm; or -1.
 
     Friends who are idle or on the move are no obstacle, unless they look for their way around on the
     other side; nor is who the unit is out to hit.
     """
-    x, y, rim = units[X, i], units[Y, i], work[i].rim
+    x, y, rim, plane = units[X, i], units[Y, i], work[i].rim, work[i].plane
     target = flags[TARGET, i] if flags[ORDER, i] == ATTACK else -1
+    reach = look + rim
+    most = reach + widest(plane, rules)
     near = 0
-    for a in range(n):
-        j = work[a].turn
-        far = look + rim + work[j].rim
+    for j in range(units.shape[1]):
         dx = units[X, j] - x
-        if dx > far or dx < -far or work[j].plane != work[i].plane or j == target:
+        # Most units fail this test, for which one number of each is read, the next beside the last.
+        if dx > most or dx < -most:
             continue
+        far = reach + work[j].rim
         dy = units[Y, j] - y
-        if dx * dx + dy * dy > far * far or units[HEALTH, j] <= 0.0 or j == i:
+        if dx * dx + dy * dy > far * far or work[j].plane != plane or j == target:
+            continue
+        if units[HEALTH, j] <= 0.0 or j == i:
             continue
         against = work[j].intent == MOVER and flags[SIDE, j] == -flags[SIDE, i]
         if work[j].enemy == work[i].enemy and work[j].intent != ANCHOR and not against:
             continue
-        work[near].near = j
+        bodies[1, near].x, bodies[1, near].y, bodies[1, near].rim = dx, dy, work[j].rim
         near += 1
     for turn in range(len(_TURNS)):
         sine = _TURNS[turn, 1] * flags[SIDE, i]
@@ -186,20 +190,25 @@ def skirt(
             continue
         free = True
         for a in range(near):
-            j = work[a].near
-            bx, by = units[X, j] - x, units[Y, j] - y
+            bx, by = bodies[1, a].x, bodies[1, a].y
             along = bx * dx + by * dy
             if along <= 0.0:
                 continue
             along = min(along, look)
             bx, by = bx - along * dx, by - along * dy
-            far = SQUEEZE * (rim + work[j].rim)
+            far = SQUEEZE * (rim + bodies[1, a].rim)
             if bx * bx + by * by < far * far:
                 free = False
                 break
         if free:
             return turn
     return -1
+
+
+@inlined
+def widest(plane: int, rules: Rules) -> float:
+    """Largest separation radius of those whom a unit can run into."""
+    return rules.widest if plane == GROUND else rules.widest_other
 
 
 @inlined
@@ -234,55 +243,58 @@ def glide(
 
 
 @inlined
-def sort_by_x(n: int, work: Work, units: Real) -> int:
-    """Put the living first in ``order``, from west to east; returns how many there are.
+def line_up(n: int, work: Work, bodies: Bodies, units: Real) -> int:
+    """Fill in the living from west to east, where they mean to step; returns how many there are.
 
     The list is nearly sorted already: it is the last loop's. Equal places go by number, so that the
     result does not depend on what was there before.
     """
     living = 0
     for a in range(n):
-        i = work[a].order
+        i = bodies[0, a].unit
         if units[HEALTH, i] <= 0.0:
             continue
         x, at = work[i].place_x, living
         while at > 0:
-            j = work[at - 1].order
-            if work[j].place_x < x or (work[j].place_x == x and j < i):
+            west = bodies[0, at - 1].x
+            if west < x or (west == x and bodies[0, at - 1].unit < i):
                 break
-            work[at].order = j
+            bodies[0, at] = bodies[0, at - 1]
             at -= 1
-        work[at].order = i
+        bodies[0, at].unit = i
+        bodies[0, at].enemy = work[i].enemy
+        bodies[0, at].plane = work[i].plane
+        bodies[0, at].intent = work[i].intent
+        bodies[0, at].rim = work[i].rim
+        bodies[0, at].x = x
+        bodies[0, at].y = work[i].place_y
         living += 1
     return living
 
 
 @inlined
-def pair_up(n: int, work: Work, pairs: Pairs) -> tuple[int, int]:
+def pair_up(n: int, bodies: Bodies, pairs: Pairs, rules: Rules) -> tuple[int, int]:
     """Collect pairs that touch or might after corrections; returns how many soft and hard ones.
 
     In soft pairs both give way; in hard ones somebody stands firm, or one friend yields to another.
     """
-    widest = 0.0
-    for a in range(n):
-        widest = max(widest, work[work[a].order].rim)
     soft, hard = 0, 0
     for a in range(n):
-        i = work[a].order
-        x, y, rim, plane = work[i].place_x, work[i].place_y, work[i].rim, work[i].plane
+        x, y, rim = bodies[0, a].x, bodies[0, a].y, bodies[0, a].rim
+        plane, one = bodies[0, a].plane, bodies[0, a].intent
+        most = rim + widest(plane, rules) + MARGIN
         for b in range(a + 1, n):
-            j = work[b].order
-            dx = work[j].place_x - x
-            if dx > rim + widest + MARGIN:
+            dx = bodies[0, b].x - x
+            if dx > most:
                 break
-            far = rim + work[j].rim
-            dy = work[j].place_y - y
-            if dx * dx + dy * dy > (far + MARGIN) ** 2 or work[j].plane != plane:
+            far = rim + bodies[0, b].rim
+            dy = bodies[0, b].y - y
+            if dx * dx + dy * dy > (far + MARGIN) ** 2 or bodies[0, b].plane != plane:
                 continue
-            one, other = work[i].intent, work[j].intent
+            other = bodies[0, b].intent
             if one == ANCHOR and other == ANCHOR:
                 continue
-            friends = work[i].enemy == work[j].enemy
+            friends = bodies[0, a].enemy == bodies[0, b].enemy
             kind, place = 1, hard
             if friends and one == other:
                 kind, place = 0, soft
@@ -294,19 +306,19 @@ def pair_up(n: int, work: Work, pairs: Pairs) -> tuple[int, int]:
             if one != other:
                 yields = one == IDLE if friends and one + other == IDLE + MOVER else one > other
                 back = 1.0 if yields else 0.0
-            pairs[kind, place].i = i
-            pairs[kind, place].j = j
+            pairs[kind, place].a = a
+            pairs[kind, place].b = b
             pairs[kind, place].far = far
             pairs[kind, place].back = back
     return soft, hard
 
 
 @inlined
-def separate(kind: int, p: int, work: Work, pairs: Pairs) -> bool:
+def separate(kind: int, p: int, bodies: Bodies, pairs: Pairs) -> bool:
     """Move two overlapping units apart until they touch; returns whether they did overlap."""
-    i, j, far = pairs[kind, p].i, pairs[kind, p].j, pairs[kind, p].far
-    dx = work[j].place_x - work[i].place_x
-    dy = work[j].place_y - work[i].place_y
+    a, b, far = pairs[kind, p].a, pairs[kind, p].b, pairs[kind, p].far
+    dx = bodies[0, b].x - bodies[0, a].x
+    dy = bodies[0, b].y - bodies[0, a].y
     square = dx * dx + dy * dy
     if square >= far * far:
         return False
@@ -317,23 +329,24 @@ def separate(kind: int, p: int, work: Work, pairs: Pairs) -> bool:
         dx, dy = 1.0, 0.0
     back = pairs[kind, p].back * (far - apart)
     forth = far - apart - back
-    work[i].place_x -= back * dx
-    work[i].place_y -= back * dy
-    work[j].place_x += forth * dx
-    work[j].place_y += forth * dy
+    bodies[0, a].x -= back * dx
+    bodies[0, a].y -= back * dy
+    bodies[0, b].x += forth * dx
+    bodies[0, b].y += forth * dy
     return True
 
 
 @inlined
-def confine(i: int, work: Work, units: Real, rules: Rules, ground: Ground) -> None:
-    """Keep a unit's rim on walkable ground; flyers may go wherever the map reaches."""
-    rim = work[i].rim
-    if work[i].plane == AIR:
-        work[i].place_x = min(max(work[i].place_x, rim), MAP_SIZE - rim)
-        work[i].place_y = min(max(work[i].place_y, rim), MAP_SIZE - rim)
+def confine(a: int, bodies: Bodies, units: Real, rules: Rules, ground: Ground) -> None:
+    """Keep a body's rim on walkable ground; flyers may go wherever the map reaches."""
+    rim = bodies[0, a].rim
+    if bodies[0, a].plane == AIR:
+        bodies[0, a].x = min(max(bodies[0, a].x, rim), MAP_SIZE - rim)
+        bodies[0, a].y = min(max(bodies[0, a].y, rim), MAP_SIZE - rim)
         return
-    x = min(max(work[i].place_x, rules.left + rim), rules.right - rim)
-    y = min(max(work[i].place_y, rules.bottom + rim), rules.top - rim)
+    x, y = bodies[0, a].x, bodies[0, a].y
+    x = min(max(x, rules.left + rim), rules.right - rim)
+    y = min(max(y, rules.bottom + rim), rules.top - rim)
     if rules.convex:
         far = math.sqrt(2.0) * rim
         # Half of what is missing, along either axis, leads straight off a diagonal wall.
@@ -343,37 +356,42 @@ def confine(i: int, work: Work, units: Real, rules: Rules, ground: Ground) -> No
         lift -= max(x - y + far - rules.high_difference, 0.0)
         x, y = x + 0.5 * lift, y - 0.5 * lift
     else:
-        walker = CLIMBERS if work[i].plane == COLOSSUS else WALKERS
+        walker = CLIMBERS if bodies[0, a].plane == COLOSSUS else WALKERS
         x, y, free = off_walls(x, y, rim, walker, ground)
         if not free:
+            i = bodies[0, a].unit
             x, y = units[X, i], units[Y, i]
-    work[i].place_x, work[i].place_y = x, y
+    bodies[0, a].x, bodies[0, a].y = x, y
 
 
 @inlined
-def hold_back(p: int, work: Work, pairs: Pairs, units: Real) -> None:
+def hold_back(p: int, bodies: Bodies, pairs: Pairs, units: Real) -> None:
     """Undo the step of whoever is still inside someone firm."""
-    i, j, far = pairs[1, p].i, pairs[1, p].j, pairs[1, p].far - DEPTH_ALLOWED
-    dx = work[j].place_x - work[i].place_x
-    dy = work[j].place_y - work[i].place_y
+    a, b, far = pairs[1, p].a, pairs[1, p].b, pairs[1, p].far - DEPTH_ALLOWED
+    dx = bodies[0, b].x - bodies[0, a].x
+    dy = bodies[0, b].y - bodies[0, a].y
     square = dx * dx + dy * dy
     if square >= far * far:
         return
+    i, j = bodies[0, a].unit, bodies[0, b].unit
     ox, oy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
     if square >= ox * ox + oy * oy:
         return  # they were closer before: let them come apart
-    if work[i].intent != ANCHOR:
-        work[i].place_x, work[i].place_y = units[X, i], units[Y, i]
-    if work[j].intent != ANCHOR:
-        work[j].place_x, work[j].place_y = units[X, j], units[Y, j]
+    if bodies[0, a].intent != ANCHOR:
+        bodies[0, a].x, bodies[0, a].y = units[X, i], units[Y, i]
+    if bodies[0, b].intent != ANCHOR:
+        bodies[0, b].x, bodies[0, b].y = units[X, j], units[Y, j]
 
 
 @inlined
-def look_around(i: int, n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
+def look_around(
+    a: int, n: int, work: Work, bodies: Bodies, units: Real, flags: Whole, stats: Slots
+) -> None:
     """After the step: find out whether the unit is blocked, and by which side to pass."""
+    i = bodies[0, a].unit
     if stats[i].acceleration > 0.0:
         return
-    mx, my = work[i].place_x - units[X, i], work[i].place_y - units[Y, i]
+    mx, my = bodies[0, a].x - units[X, i], bodies[0, a].y - units[Y, i]
     enough = BLOCKED_SHARE * work[i].stride
     if work[i].stride > 0.0 and mx * mx + my * my >= enough * enough:
         if flags[SIDE, i] != 0 and work[i].turned == 0:
@@ -381,7 +399,7 @@ def look_around(i: int, n: int, work: Work, units: Real, flags: Whole, stats: Sl
             if flags[SIDE_LOOPS, i] <= 0:
                 flags[SIDE, i] = 0
         return
-    b = obstacle(i, n, work, units)
+    b = obstacle(i, n, work, bodies, units)
     if b < 0:
         return
     if flags[ORDER, i] == MARCH and flags[ORDER, b] == STAND and work[b].enemy == work[i].enemy:
@@ -398,15 +416,19 @@ def look_around(i: int, n: int, work: Work, units: Real, flags: Whole, stats: Sl
 
 
 @inner
-def obstacle(i: int, n: int, work: Work, units: Real) -> int:
+def obstacle(i: int, n: int, work: Work, bodies: Bodies, units: Real) -> int:
     """Who stands most squarely in mover i's way to its goal, in touch with it; or -1."""
+    x, y, rim, plane = units[X, i], units[Y, i], work[i].rim, work[i].plane
     most, found = AHEAD, -1
     for a in range(n):
-        j = work[a].order
-        far = work[i].rim + work[j].rim + TOUCH_GAP
-        dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
+        j = bodies[0, a].unit
+        far = rim + bodies[0, a].rim + TOUCH_GAP
+        dx = units[X, j] - x
+        if dx > far or dx < -far:
+            continue
+        dy = units[Y, j] - y
         square = dx * dx + dy * dy
-        if j == i or square > far * far or work[j].plane != work[i].plane or square == 0.0:
+        if square > far * far or bodies[0, a].plane != plane or square == 0.0 or j == i:
             continue
         ahead = (dx * work[i].heading_x + dy * work[i].heading_y) / math.sqrt(square)
         if ahead > most:

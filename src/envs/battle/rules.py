@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import EnvError, did_you_mean
 from .maps import GENERATED, BattleMap
 from .terrain import outline
-from .units import BURST, Slots, build_slots
+from .units import BURST, GROUND, Slots, build_slots
 
 ACTIONS_NO_ATTACK = 6  # no-op, stop, north, south, east, west
 MAP_SIZE = 32.0
@@ -198,6 +198,8 @@ class Rules(NamedTuple):
     divisor: float
     scale_rate: float  # 0: rewards are not scaled
     bursts: bool  # whether anyone here explodes
+    widest: float  # largest separation radius of ground units
+    widest_other: float  # of flyers and colossi
     convex: bool  # all of the following octagon is walkable
     left: float
     right: float
@@ -263,6 +265,8 @@ def build_rules(
     n_allies, n_enemies = len(battle_map.agents), len(battle_map.enemies)
     best = n_enemies * options.reward_death_value + options.reward_win
     best += float((slots["health"] + slots["shield"])[n_allies:].sum())
+    types = slots if types is None else types
+    on_ground = types["plane"] == GROUND
     nowhere = (0.0, 0.0)
     enemy_goal = battle_map.enemy_goal or nowhere
     enemy_goal_end = battle_map.enemy_goal_end or enemy_goal
@@ -305,7 +309,9 @@ def build_rules(
         negative_scale=float(options.reward_negative_scale),
         divisor=best / float(options.reward_scale_rate) if options.reward_scale else 1.0,
         scale_rate=float(options.reward_scale_rate) if options.reward_scale else 0.0,
-        bursts=bool(((slots if types is None else types)["delivery"] == BURST).any()),
+        bursts=bool((types["delivery"] == BURST).any()),
+        widest=float(np.max(types["separation"], where=on_ground, initial=0.0)),
+        widest_other=float(np.max(types["separation"], where=~on_ground, initial=0.0)),
         **outline(battle_map.terrain)._asdict(),
     )
 

@@ -163,7 +163,10 @@ class VecBattle:
         self._out = _empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
-        self._pool = ThreadPoolExecutor(threads) if self.threads > 1 else None
+        # The calling thread takes the first share.
+        cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
+        self._shares = list(pairwise(cuts))
+        self._pool = ThreadPoolExecutor(threads - 1) if self.threads > 1 else None
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))  # one where teams are drawn
         self.spec = EnvSpec(
@@ -222,7 +225,9 @@ class VecBattle:
         """
         orders = self._actions(actions)
         if self.strict and not self._rules.scripted:
-            offender = engine.first_unavailable(orders, self._battle_state, self._out)
+            offender = engine.first_unavailable(
+                orders, self._battle_state.battle, self.avail_actions
+            )
             if offender >= 0:
                 raise UnavailableActionError(
                     self._complaint(orders, *divmod(offender, self.spec.n_agents))
@@ -238,11 +243,11 @@ class VecBattle:
         if self._pool is None:
             self._step(0, self.num_envs, orders, 0)
             return
-        cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
         pieces = [
             self._pool.submit(self._step, first, last, orders, thread)
-            for thread, (first, last) in enumerate(pairwise(cuts))
+            for thread, (first, last) in enumerate(self._shares[1:], 1)
         ]
+        self._step(*self._shares[0], orders, 0)
         for piece in pieces:
             piece.result()
 
@@ -411,10 +416,11 @@ class VecBattle:
             self._pool.shutdown()
 
     def _step(self, first: int, last: int, actions: NDArray[np.int64], thread: int) -> None:
-        work, pairs = self._work[thread]
+        work, bodies, pairs = self._work[thread]
         engine.step_battles(
             first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            work, pairs, self._draw, self._battle_state, self._out, *self._tables, self._ground,
+            work, bodies, pairs, self._draw, self._battle_state, self._out, *self._tables,
+            self._ground,
         )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
