@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .config import Composed
+from .data.buffer import Buffer
 from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
 from .registry import ENVS, Assembler
@@ -22,7 +23,7 @@ class Parts:
     spec: EnvSpec
     policy: Any
     learner: Any
-    buffer: Any
+    buffer: Buffer
     runner: Any
     device: torch.device
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,7 +72,6 @@ class Trainer:
         self.tester = Tester(composed, parts.policy, parts.device, copies)
         self.t_env = 0
         self.n_updates = 0
-        self.learning_since: int | None = None
         self.best_score: tuple[float, float] | None = None
         self.clocks = {
             "test": Clock(run.test_interval, 0),
@@ -128,14 +126,9 @@ class Trainer:
     def _learn(self) -> None:
         """As many updates as the steps taken so far are worth."""
         start = time.perf_counter()
-        run, buffer = self.run_config, self.parts.buffer
-        if self.learning_since is None and buffer.can_sample(run.batch_size):
-            self.learning_since = self.t_env
-        if self.learning_since is None:
-            return
-        due = math.floor((self.t_env - self.learning_since) / run.env_steps_per_update)
-        while self.n_updates < due:
-            batch = buffer.sample(run.batch_size).to(self.parts.device)
+        buffer = self.parts.buffer
+        while buffer.due(self.t_env):
+            batch = buffer.next_batch().to(self.parts.device)
             self.parts.learner.learn(batch, self.t_env)
             self.n_updates += 1
         self._seconds["learn"] += time.perf_counter() - start
@@ -202,7 +195,6 @@ class Trainer:
             "counters": {
                 "t_env": self.t_env,
                 "n_updates": self.n_updates,
-                "learning_since": self.learning_since,
                 "best_score": self.best_score,
                 "clocks": {name: clock.next for name, clock in self.clocks.items()},
             },
@@ -249,7 +241,6 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
         counters = state["counters"]
         self.t_env, self.n_updates = counters["t_env"], counters["n_updates"]
-        self.learning_since = counters["learning_since"]
         self.best_score = counters["best_score"]
         for name, clock in self.clocks.items():
             clock.next = counters["clocks"][name]

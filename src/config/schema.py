@@ -22,12 +22,6 @@ class RunConfig(PartConfig):
     torch_threads: int = Field(
         1, ge=1, description="threads torch may use; one is fastest for networks this small"
     )
-    batch_size: int = Field(32, ge=1, description="episodes per gradient update")
-    env_steps_per_update: float = Field(
-        32.0,
-        gt=0,
-        description="environment steps per gradient update, whatever the runner or number of envs",
-    )
     test_interval: int = Field(10_000, ge=1, description="environment steps between tests")
     test_nepisode: int = Field(32, ge=1, description="greedy episodes per test")
     save_video: int = Field(0, ge=0, description="first test episodes that `evaluate` films")

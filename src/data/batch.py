@@ -6,6 +6,7 @@ T + 1 entries (the last one is what the final action led to), fields that belong
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs.protocol import EnvSpec
+from ..envs.protocol import Discrete, EnvSpec
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ def episode_fields(
         float_dtype: what observations and states are kept in.
         optional: fields stored only when a part reads them (``visibility``).
     """
-    n, a = spec.n_agents, spec.n_actions
-    action = np.uint8 if a <= 256 else np.int16
+    n, a = spec.n_agents, spec.mask_dim
+    action = Field((n,), np.uint8 if a <= 256 else np.int16, torch.int64, False)
+    if not isinstance(spec.action, Discrete):
+        action = Field((n, *spec.action_shape), np.float32, torch.float32, False)
     fields = {
         "obs": Field((n, spec.obs_dim), float_dtype, torch.float32, True),
         "state": Field((spec.state_dim,), float_dtype, torch.float32, True),
         "avail_actions": Field((n, a), np.bool_, torch.bool, True),
-        "actions": Field((n,), action, torch.int64, False),
+        "actions": action,
         "reward": Field((), np.float32, torch.float32, False),
         "terminated": Field((), np.bool_, torch.bool, False),
         "truncated": Field((), np.bool_, torch.bool, False),
@@ -69,32 +72,35 @@ def episode_fields(
 
 @dataclass(frozen=True)
 class EpisodeBatch:
-    """Whole episodes, padded to the longest one in the batch.
+    """Episodes, padded to the longest one in the batch.
 
     ``terminated`` (no value beyond) and ``truncated`` (only the clock stopped) are kept apart; an episode
-    ends at its last filled step. Padding is zeros.
+    ends at its last filled step. Padding is zeros. On-policy batches also hold pieces of episodes, with what
+    the policy remembered before each; a piece that is neither terminated nor truncated at its end goes on in
+    the next batch.
     """
 
     spec: EnvSpec
     obs: Tensor  # (B, T+1, N, O) float32
     state: Tensor  # (B, T+1, S) float32
     avail_actions: Tensor  # (B, T+1, N, A) bool
-    actions: Tensor  # (B, T, N) int64
+    actions: Tensor  # (B, T, N) int64, or (B, T, N, D) float32 where continuous
     reward: Tensor  # (B, T) float32
     terminated: Tensor  # (B, T) bool
     truncated: Tensor  # (B, T) bool
     lengths: Tensor  # (B,) int64 on the CPU, steps of each episode
     alive: Tensor | None = None  # (B, T+1, N) bool
     visibility: Tensor | None = None  # (B, T+1, N, N) bool
+    carry: Mapping[str, Tensor] | None = None  # (B, ...) policy's memory before the first entry
 
     def __post_init__(self) -> None:
         B, T = self.reward.shape
-        N, A = self.spec.n_agents, self.spec.n_actions
+        N, A = self.spec.n_agents, self.spec.mask_dim
         expected = {
             "obs": (B, T + 1, N, self.spec.obs_dim),
             "state": (B, T + 1, self.spec.state_dim),
             "avail_actions": (B, T + 1, N, A),
-            "actions": (B, T, N),
+            "actions": (B, T, N, *self.spec.action_shape),
             "terminated": (B, T),
             "truncated": (B, T),
             "lengths": (B,),
@@ -124,9 +130,17 @@ class EpisodeBatch:
 
     @cached_property
     def last_actions(self) -> Tensor:
-        """(B, T+1, N) int64: action taken before each entry, plus one; 0 where there was none."""
+        """(B, T+1, N) int64: action taken before each entry, plus one; 0 where there was none.
+
+        All zeros where actions are continuous.
+        """
+        if not isinstance(self.spec.action, Discrete):
+            return torch.zeros(self.obs.shape[:3], dtype=torch.int64, device=self.obs.device)
         taken = (self.actions + 1) * self.filled[:, :, None]
-        return torch.cat([torch.zeros_like(taken[:, :1]), taken], dim=1)
+        first = torch.zeros_like(taken[:, 0])
+        if self.carry is not None and "last_actions" in self.carry:
+            first = self.carry["last_actions"]
+        return torch.cat([first[:, None], taken], dim=1)
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same batch on ``device`` (``lengths`` stay on the CPU, where packing needs them)."""
@@ -137,4 +151,7 @@ class EpisodeBatch:
             for name in (*episode_fields(self.spec, optional=frozenset({"visibility"})),)
             if getattr(self, name) is not None
         }
+        if self.carry is not None:
+            carry = {name: tensor.to(device) for name, tensor in self.carry.items()}
+            return replace(self, **moved, carry=carry)
         return replace(self, **moved)

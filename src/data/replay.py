@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,14 @@ class EpisodeReplay:
         obs_dtype: Literal["float16", "float32"] = Field(
             "float16", description="type observations and states are kept in"
         )
+        batch_size: int = Field(32, ge=1, description="episodes per gradient update")
+        env_steps_per_update: float = Field(
+            32.0,
+            gt=0,
+            description="environment steps per gradient update, whatever the runner or number of envs",
+        )
+
+    on_policy = False
 
     def __init__(
         self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]
@@ -52,6 +61,9 @@ class EpisodeReplay:
         self._generator = named_generator(seed, "replay")
         self._next = 0
         self._count = 0
+        self._batch_size, self._pace = config.batch_size, config.env_steps_per_update
+        self.learning_since: int | None = None
+        self._given = 0
 
     def __len__(self) -> int:
         return self._count
@@ -63,6 +75,19 @@ class EpisodeReplay:
         self._next = int((self._next + len(rows)) % self._store.capacity)
         self._count = min(self._count + len(rows), self._store.capacity)
 
+    def due(self, t_env: int) -> bool:
+        """Whether the steps taken since there were enough episodes are worth another batch."""
+        if not self.can_sample(self._batch_size):
+            return False
+        if self.learning_since is None:
+            self.learning_since = t_env
+        return self._given < math.floor((t_env - self.learning_since) / self._pace)
+
+    def next_batch(self) -> EpisodeBatch:
+        """A sample for the next update."""
+        self._given += 1
+        return self.sample(self._batch_size)
+
     def can_sample(self, batch_size: int) -> bool:
         """Whether there are ``batch_size`` different episodes."""
         return self._count >= batch_size
@@ -73,8 +98,12 @@ class EpisodeReplay:
         return self._store.batch(rows.numpy())
 
     def state_dict(self, contents: bool = True) -> dict[str, Any]:
-        """Position and generator, and the episodes themselves unless ``contents`` is false."""
-        state: dict[str, Any] = {"generator": self._generator.get_state()}
+        """Positions and generator, and the episodes themselves unless ``contents`` is false."""
+        state: dict[str, Any] = {
+            "generator": self._generator.get_state(),
+            "learning_since": self.learning_since,
+            "given": self._given,
+        }
         if contents:
             state["next"], state["count"] = self._next, self._count
             state["episodes"] = self._store.pack(np.arange(self._count))
@@ -83,6 +112,7 @@ class EpisodeReplay:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`; a checkpoint without episodes leaves the replay empty."""
         self._generator.set_state(state["generator"])
+        self.learning_since, self._given = state["learning_since"], state["given"]
         if "episodes" in state:
             self._next, self._count = state["next"], state["count"]
             self._store.unpack(np.arange(self._count), state["episodes"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +21,8 @@ class EpisodeStore:
         spec: the environment's description.
         float_dtype: type observations and states are kept in; float16 halves the memory.
         optional: fields kept only on request (see :func:`episode_fields`).
+        carry: what the policy remembers, (1, ...) each; given where rows may begin within an episode.
+        max_steps: most steps of a row, default the episode limit.
     """
 
     def __init__(
@@ -27,17 +32,25 @@ class EpisodeStore:
         *,
         float_dtype: type[np.floating] = np.float32,
         optional: frozenset[str] = frozenset(),
+        carry: Mapping[str, torch.Tensor] | None = None,
+        max_steps: int | None = None,
     ) -> None:
         self.capacity, self.spec = capacity, spec
+        limit = spec.episode_limit if max_steps is None else min(max_steps, spec.episode_limit)
         self.fields = episode_fields(spec, float_dtype=float_dtype, optional=optional)
         # np.zeros maps the pages without touching them: memory is taken as rows are first written.
         self.arrays: dict[str, NDArray[np.generic]] = {
-            name: np.zeros((capacity, f.steps(spec.episode_limit), *f.shape), f.dtype)
+            name: np.zeros((capacity, f.steps(limit), *f.shape), f.dtype)
             for name, f in self.fields.items()
         }
         # Views of the same memory: torch converts between float16 and float32 many times faster.
         self._tensors = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         self.lengths = np.zeros(capacity, np.int64)
+        self.carry: dict[str, torch.Tensor] | None = None
+        if carry is not None:
+            self.carry = {
+                k: torch.zeros((capacity, *v.shape[1:]), dtype=v.dtype) for k, v in carry.items()
+            }
 
     @staticmethod
     def episode_bytes(
@@ -59,14 +72,21 @@ class EpisodeStore:
             if field.final:
                 self.arrays[name][rows, t] = getattr(seen, name)[rows]
 
+    def write_carry(self, rows: NDArray[np.int64], carry: Mapping[str, torch.Tensor]) -> None:
+        """File what the policy remembers before the first entry of ``rows`` (R,), where it is kept."""
+        if self.carry is not None:
+            at = torch.from_numpy(rows)
+            for name, kept in self.carry.items():
+                kept[at] = carry[name][at.to(carry[name].device)].cpu()
+
     def write_taken(
         self,
         rows: NDArray[np.int64],
         t: NDArray[np.int64],
-        actions: NDArray[np.int64],
+        actions: NDArray[Any],
         after: Timestep,
     ) -> None:
-        """File the ``actions`` (B, N) taken at step ``t`` of ``rows`` and what they earned."""
+        """File the ``actions`` (B, N) or (B, N, D) taken at step ``t`` of ``rows`` and what they earned."""
         self.arrays["actions"][rows, t] = actions[rows]
         for name in ("reward", "terminated", "truncated"):
             self.arrays[name][rows, t] = getattr(after, name)[rows]
@@ -82,6 +102,9 @@ class EpisodeStore:
                 steps = field.steps(length)
                 self._tensors[name][dst, :steps] = source._tensors[name][src, :steps]
             self.lengths[dst] = length
+        if self.carry is not None and source.carry is not None:
+            for name, kept in self.carry.items():
+                kept[torch.from_numpy(to_rows)] = source.carry[name][torch.from_numpy(from_rows)]
 
     def batch(self, rows: NDArray[np.int64]) -> EpisodeBatch:
         """The episodes in ``rows`` as a learner reads them, padded to the longest of them.
@@ -99,7 +122,12 @@ class EpisodeStore:
                 out[b, :end] = self._tensors[name][row, :end]
                 out[b, end:] = 0
             tensors[name] = out
-        return EpisodeBatch(spec=self.spec, lengths=torch.from_numpy(lengths), **tensors)
+        carry = None
+        if self.carry is not None:
+            carry = {name: kept[torch.from_numpy(rows)] for name, kept in self.carry.items()}
+        return EpisodeBatch(
+            spec=self.spec, lengths=torch.from_numpy(lengths), carry=carry, **tensors
+        )
 
     def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""
@@ -110,6 +138,8 @@ class EpisodeStore:
             ]
             empty = np.zeros((0, *field.shape), field.dtype)
             packed[name] = torch.from_numpy(np.concatenate([empty, *parts]))
+        for name, kept in (self.carry or {}).items():
+            packed[f"carry_{name}"] = kept[torch.from_numpy(rows)]
         return packed
 
     def unpack(self, rows: NDArray[np.int64], packed: dict[str, torch.Tensor]) -> None:
@@ -122,3 +152,5 @@ class EpisodeStore:
                 steps = field.steps(length)
                 self.arrays[name][r, :steps] = values[start : start + steps]
                 start += steps
+        for name, kept in (self.carry or {}).items():
+            kept[torch.from_numpy(rows)] = packed[f"carry_{name}"]

@@ -65,6 +65,21 @@ class EnvSpec:
             raise TypeError(f"a continuous action space ({self.action}) has no n_actions")
         return self.action.n
 
+    @property
+    def mask_dim(self) -> int:
+        """A, width of the availability mask: one entry per discrete action, none where continuous."""
+        return self.action.n if isinstance(self.action, Discrete) else 0
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Axes of one agent's action: none where discrete, (D,) where continuous."""
+        return () if isinstance(self.action, Discrete) else (len(self.action.low),)
+
+    @property
+    def policy_outputs(self) -> int:
+        """K, numbers an agent's network gives: one per discrete action, or mean and scale per dimension."""
+        return self.action.n if isinstance(self.action, Discrete) else 2 * len(self.action.low)
+
 
 class Timestep(NamedTuple):
     """What is seen after a reset or a step. Arrays are views, valid until the next call.
@@ -76,7 +91,9 @@ class Timestep(NamedTuple):
 
     obs: NDArray[np.float32]  # (B, N, O)
     state: NDArray[np.float32]  # (B, S)
-    avail_actions: NDArray[np.uint8]  # (B, N, A), 1 where the action may be taken
+    avail_actions: NDArray[
+        np.uint8
+    ]  # (B, N, A), 1 where the action may be taken; A = 0: continuous
     reward: NDArray[np.float32]  # (B,), shared by the team
     terminated: NDArray[np.bool_]  # (B,)
     truncated: NDArray[np.bool_]  # (B,)
@@ -102,8 +119,12 @@ class Env(Protocol):
         """Start a new episode in the copies where ``mask`` (B,) is true, default all."""
         ...
 
-    def step(self, actions: NDArray[np.int64]) -> Timestep:
-        """Advance all unfinished copies by one step with ``actions`` (B, N)."""
+    def step(self, actions: NDArray[Any]) -> Timestep:
+        """Advance all unfinished copies by one step with ``actions``.
+
+        Args:
+            actions: (B, N) int64, or (B, N, D) float32 where they are continuous.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.buffer import Buffer
 from ..envs.protocol import Env
 from ..modules.policies.base import Policy
 from ..registry import PartConfig
@@ -23,13 +24,15 @@ class Runner:
         *,
         env: Env,
         policy: Policy,
-        buffer: Any,
+        buffer: Buffer,
         seed: int,
         device: torch.device,
         optional_fields: frozenset[str],
     ) -> None:
         generator = named_generator(seed, "act", device)
-        self.rollout = Rollout(env, policy, generator, device, optional_fields)
+        self.rollout = Rollout(
+            env, policy, generator, device, optional_fields, keep_carry=buffer.on_policy
+        )
         self._buffer = buffer
         self._all = np.ones(env.num_envs, bool)
 

@@ -47,6 +47,8 @@ class Rollout:
         generator: draws the exploration noise.
         device: where the policy lives.
         optional_fields: batch fields kept only on request.
+        keep_carry: file what the policy remembers at the start of each row, for rows that begin within an
+            episode.
     """
 
     def __init__(
@@ -56,16 +58,20 @@ class Rollout:
         generator: torch.Generator,
         device: torch.device,
         optional_fields: frozenset[str] = frozenset(),
+        keep_carry: bool = False,
     ) -> None:
         self.env, self.policy, self.device = env, policy, device
         B = env.num_envs
-        self.store = EpisodeStore(B, env.spec, optional=optional_fields)
+        self._carry = policy.init_carry(B, device)
+        self.store = EpisodeStore(
+            B, env.spec, optional=optional_fields, carry=self._carry if keep_carry else None
+        )
         self.stats = EpisodeStats()
         self.seconds = {"env": 0.0, "act": 0.0}
         self.broken_episodes = 0
         self._generator = generator
-        self._carry = policy.init_carry(B, device)
-        self._t = np.zeros(B, np.int64)
+        self._t = np.zeros(B, np.int64)  # steps in the store's row
+        self._steps = np.zeros(B, np.int64)  # steps of the episode
         self._return = np.zeros(B, np.float64)
         self._seen: Timestep | None = None
 
@@ -79,14 +85,22 @@ class Rollout:
         start = time.perf_counter()
         self._seen = self.env.reset(mask)
         rows = np.flatnonzero(mask)
-        self._t[rows] = 0
+        self._steps[rows] = 0
         self._return[rows] = 0
-        self.store.lengths[rows] = 0
         at = torch.from_numpy(rows).to(self.device)
-        for tensor in self._carry.values():
-            tensor[at] = 0
-        self.store.write_seen(rows, self._t[rows], self._seen)
+        fresh = self.policy.init_carry(len(rows), self.device, self._generator)
+        for name, tensor in self._carry.items():
+            tensor[at] = fresh[name]
+        self.cut(rows)
         self.seconds["env"] += time.perf_counter() - start
+
+    def cut(self, rows: NDArray[np.int64]) -> None:
+        """Empty ``rows`` (R,) of the store; their episodes go on from where they are."""
+        assert self._seen is not None, "restart() comes first"
+        self._t[rows] = 0
+        self.store.lengths[rows] = 0
+        self.store.write_seen(rows, self._t[rows], self._seen)
+        self.store.write_carry(rows, self._carry)
 
     def step(self, active: NDArray[np.bool_], t_env: int, test_mode: bool) -> NDArray[np.bool_]:
         """One step in the copies where ``active`` (B,) is true.
@@ -112,6 +126,7 @@ class Rollout:
         rows = np.flatnonzero(active)
         self.store.write_taken(rows, self._t[rows], taken, after)
         self._t[rows] += 1
+        self._steps[rows] += 1
         self._return[rows] += after.reward[rows]
         self.store.write_seen(rows, self._t[rows], after)
         done: NDArray[np.bool_] = active & (after.terminated | after.truncated)
@@ -128,7 +143,7 @@ class Rollout:
                 self.store.lengths[b] = 0
                 self.broken_episodes += 1
                 continue
-            row = {"return": float(self._return[b]), "ep_length": float(self._t[b])}
+            row = {"return": float(self._return[b]), "ep_length": float(self._steps[b])}
             row |= {k: float(v[b]) for k, v in after.info.items() if k != "broken"}
             self.stats.add(row)
 
@@ -138,6 +153,7 @@ class Rollout:
             "env": self.env.state_dict(),
             "carry": self._carry,
             "t": self._t,
+            "steps": self._steps,
             "return": self._return,
             "generator": self._generator.get_state(),
             "stats": self.stats.rows,
@@ -150,7 +166,8 @@ class Rollout:
         """Undo :meth:`state_dict`."""
         self.env.load_state_dict(state["env"])
         self._carry = {k: v.to(self.device) for k, v in state["carry"].items()}
-        self._t, self._return = state["t"].copy(), state["return"].copy()
+        self._t, self._steps = state["t"].copy(), state["steps"].copy()
+        self._return = state["return"].copy()
         self._generator.set_state(state["generator"])
         self.stats.rows = list(state["stats"])
         self.broken_episodes = state["broken_episodes"]

@@ -3,21 +3,74 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from pydantic import Field
 
+from ..data.buffer import Buffer
+from ..envs.protocol import Env
+from ..errors import ConfigError
+from ..modules.policies.base import Policy
 from ..registry import RUNNERS, PartConfig
 from .base import Runner
 
 
 @RUNNERS.register("vector")
 class VectorRunner(Runner):
-    """One step of every environment at a time; no environment waits for another."""
+    """One step of every environment at a time; no environment waits for another.
+
+    For on-policy buffers it plays ``episode_length`` steps of every copy and hands over all of them; an
+    episode that is not over then goes on after the update, as another row that starts within it.
+    """
 
     class Config(PartConfig):
         batch_size_run: int = Field(16, ge=1, description="environments stepped together")
+        episode_length: int = Field(
+            0,
+            ge=0,
+            description="steps of every copy between updates of an on-policy buffer; 0 with a replay",
+        )
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        env: Env,
+        policy: Policy,
+        buffer: Buffer,
+        seed: int,
+        device: torch.device,
+        optional_fields: frozenset[str],
+    ) -> None:
+        super().__init__(
+            config,
+            env=env,
+            policy=policy,
+            buffer=buffer,
+            seed=seed,
+            device=device,
+            optional_fields=optional_fields,
+        )
+        self._segment = config.episode_length
+        if self._buffer.on_policy != (self._segment > 0):
+            raise ConfigError(
+                "runner vector with an on-policy buffer needs episode_length, the steps of every copy "
+                "between updates (e.g. episode_length=100); or use runner=episode."
+                if self._buffer.on_policy
+                else f"episode_length={self._segment} cuts episodes into pieces, but this run's buffer keeps "
+                "whole ones: set episode_length=0, or use buffer=on_policy."
+            )
 
     def collect(self, t_env: int) -> int:
-        """One step in every copy."""
+        """One step in every copy, or ``episode_length`` of them; then open episodes are handed over too."""
+        for _ in range(max(self._segment, 1)):
+            self._step(t_env)
+        if self._segment:
+            rows = np.flatnonzero(self.rollout.store.lengths > 0)
+            self._buffer.insert(self.rollout.store, rows)
+            self.rollout.cut(rows)
+        return len(self._all) * max(self._segment, 1)
+
+    def _step(self, t_env: int) -> None:
         if not self.rollout.started:
             self.rollout.restart(self._all)
         done = self.rollout.step(self._all, t_env, test_mode=False)
@@ -25,4 +78,3 @@ class VectorRunner(Runner):
             complete = np.flatnonzero(done & (self.rollout.store.lengths > 0))
             self._buffer.insert(self.rollout.store, complete)
             self.rollout.restart(done)
-        return len(self._all)

@@ -114,8 +114,9 @@ def test_steps_per_update_do_not_depend_on_runner_or_envs(
     words = (*SMALL, f"runner={runner}", f"batch_size_run={envs}", "save_model=False")
     run, _ = trainer(tmp_path, "qmix", "matrix", *words)
     run.run()
-    assert run.learning_since is not None
-    assert run.n_updates == (run.t_env - run.learning_since) // 16
+    since = run.parts.buffer.learning_since
+    assert since is not None
+    assert run.n_updates == (run.t_env - since) // 16
 
 
 def test_networks_only_checkpoint_is_refused_for_training(tmp_path: Path) -> None:

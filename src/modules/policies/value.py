@@ -32,7 +32,9 @@ class ValuePolicy(nn.Module):
         self.agent: Agent = agent
         self.action_selector = action_selector
 
-    def init_carry(self, batch_size: int, device: torch.device) -> dict[str, Tensor]:
+    def init_carry(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         """Hidden state (B, N, H) and last action plus one (B, N); zeros start an episode."""
         return {
             "hidden": self.agent.init_carry(batch_size, device),

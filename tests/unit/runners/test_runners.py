@@ -79,7 +79,9 @@ class Counting:
 class Drawing:
     """Random actions; carries how many steps the episode has had, and checks that the runner resets it."""
 
-    def init_carry(self, batch_size: int, device: torch.device) -> dict[str, Tensor]:
+    def init_carry(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         return {"steps": torch.zeros(batch_size)}
 
     def act(
