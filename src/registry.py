@@ -116,6 +116,9 @@ ACTION_SELECTORS: Registry[Any] = Registry(
     "action_selector", "modules.action_selectors", "from action values to actions"
 )
 MIXERS: Registry[Any] = Registry("mixer", "modules.mixers", "from agent values to the team's value")
+CRITICS: Registry[Any] = Registry(
+    "critic", "modules.critics", "values that judge a policy's actions"
+)
 WORLD_MODELS: Registry[Any] = Registry(
     "world_model", "modules.world_models", "learned dynamics, used in training only"
 )
@@ -131,6 +134,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         AGENTS,
         ACTION_SELECTORS,
         MIXERS,
+        CRITICS,
         WORLD_MODELS,
     )
 }

@@ -15,6 +15,7 @@ from ..modules.layers.packing import Packing
 from ..modules.policies.value import ValuePolicy
 from ..modules.world_models.base import WorldModel, weighted_sum
 from ..registry import LEARNERS, PartConfig
+from .sums import MetricSums
 
 
 def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, gamma: float) -> Tensor:
@@ -70,8 +71,7 @@ class QLearner:
         ]
         self.optimiser = _optimiser(config, self.parameters)
         self.n_updates = 0
-        self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._metrics = MetricSums()
 
     def learn(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
         """One gradient update.
@@ -136,13 +136,11 @@ class QLearner:
             **{f"loss_{name}": value for name, value in imagined.losses.items()},
             **imagined.metrics,
         }
-        return self._add_up({name: value.detach() for name, value in metrics.items()})
+        return self._metrics.add(metrics)
 
     def metrics(self) -> dict[str, float]:
         """Means over the updates since the last call."""
-        means = {name: float(total) / self._summed for name, total in self._sums.items()}
-        self._sums, self._summed = {}, 0
-        return means
+        return self._metrics.means()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue bit for bit."""
@@ -154,7 +152,7 @@ class QLearner:
             "target_mixer": self.target_mixer.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "n_updates": self.n_updates,
-            "metrics": {"sums": dict(self._sums), "summed": self._summed},
+            "metrics": self._metrics.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -162,18 +160,11 @@ class QLearner:
         for name in ("policy", "mixer", "world_model", "target_agent", "target_mixer", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
         self.n_updates = state["n_updates"]
-        self._sums = {k: v.to(self.device) for k, v in state["metrics"]["sums"].items()}
-        self._summed = state["metrics"]["summed"]
+        self._metrics.load_state_dict(state["metrics"], self.device)
 
     def _update_targets(self) -> None:
         self.target_agent.load_state_dict(self.policy.agent.state_dict())
         self.target_mixer.load_state_dict(self.mixer.state_dict())
-
-    def _add_up(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-        for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._summed += 1
-        return metrics
 
 
 def _optimiser(config: QLearner.Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

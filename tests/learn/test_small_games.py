@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from phalanx.config.sources import CONFIG_DIR
-
+from ..families import ALGORITHMS, on_policy
 from ..recorder import trainer
 
-ALGORITHMS = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
 # What only a mixer that sees the state can represent; VDFD's ablations are the same learner and mixer.
 STATE_AWARE = ["qmix", "vdfd"]
 SMALL = (
@@ -24,11 +22,20 @@ SMALL = (
     "batch_size=32",
     "lr=0.002",
 )
+ON_POLICY = (
+    "t_max=2500",
+    "batch_size_run=16",
+    "episode_length=10",
+    "ppo_epoch=5",
+    "test_interval=10000",
+    "save_model=False",
+)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_finds_the_best_corner(algorithm: str, tmp_path: Path) -> None:
-    run, _ = trainer(tmp_path, algorithm, "matrix", "game=coordination", *SMALL)
+    words = ON_POLICY if on_policy(algorithm) else SMALL
+    run, _ = trainer(tmp_path, algorithm, "matrix", "game=coordination", *words)
     assert run.run()["return_mean"] == 4.0
 
 

@@ -11,24 +11,19 @@ from phalanx.checkpoint import find_checkpoint, load_checkpoint
 from phalanx.errors import CheckpointError, ConfigError
 from phalanx.training import Clock
 
+from ..families import small
 from ..recorder import trainer
 
-SMALL = (
-    "t_max=1200",
-    "test_interval=400",
-    "log_interval=300",
-    "test_nepisode=4",
-    "batch_size=4",
-    "batch_size_run=3",
-    "buffer_size=40",
-    "env_steps_per_update=16",
-    "save_model_interval=600",
-)
+SMALL = small("qmix")
 TASKS = [
     ("qmix", "matrix", "game=two_step"),
     ("vdfd", "matrix", "game=two_step"),
     ("qmix", "sc2", "map_name=3m"),
     ("vdfd", "sc2", "map_name=3m"),
+    ("mappo", "matrix", "game=two_step"),
+    ("happo", "matrix", "game=two_step"),
+    ("mat", "matrix", "game=two_step"),
+    ("mappo", "sc2", "map_name=3m"),
 ]
 
 
@@ -36,11 +31,12 @@ TASKS = [
 def test_same_seed_same_metrics(config: str, env: str, task: str, tmp_path: Path) -> None:
     curves = []
     for attempt in ("a", "b"):
-        run, recorder = trainer(tmp_path / attempt, config, env, task, *SMALL, "save_model=False")
+        words = (task, *small(config), "save_model=False")
+        run, recorder = trainer(tmp_path / attempt, config, env, *words)
         run.run()
         curves.append(recorder.rows)
     assert curves[0] == curves[1]
-    assert len(curves[0]) > 40
+    assert len(curves[0]) > 30
 
 
 def test_another_seed_gives_other_metrics(tmp_path: Path) -> None:
@@ -58,7 +54,7 @@ def test_another_seed_gives_other_metrics(tmp_path: Path) -> None:
 def test_continuing_equals_never_stopping(
     config: str, env: str, task: str, runner: str, tmp_path: Path
 ) -> None:
-    words = (task, f"runner={runner}", *SMALL)
+    words = (task, *small(config, runner))
     whole, all_rows = trainer(tmp_path / "whole", config, env, *words)
     whole.run()
 
@@ -111,7 +107,7 @@ def _assert_equal(a: object, b: object, path: str = "") -> None:
 def test_steps_per_update_do_not_depend_on_runner_or_envs(
     runner: str, envs: int, tmp_path: Path
 ) -> None:
-    words = (*SMALL, f"runner={runner}", f"batch_size_run={envs}", "save_model=False")
+    words = (*small("qmix", runner), f"batch_size_run={envs}", "save_model=False")
     run, _ = trainer(tmp_path, "qmix", "matrix", *words)
     run.run()
     since = run.parts.buffer.learning_since
@@ -146,7 +142,7 @@ def test_cuda_without_a_device_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("config", "env", "task"), TASKS)
 def test_trains_on_cuda(config: str, env: str, task: str, tmp_path: Path) -> None:
-    run, recorder = trainer(tmp_path, config, env, task, *SMALL, "device=cuda")
+    run, recorder = trainer(tmp_path, config, env, task, *small(config), "device=cuda")
     run.run()
     assert recorder.curve("loss")
 

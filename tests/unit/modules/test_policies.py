@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from phalanx.data.chunks import Chunks, Cutting
 from phalanx.modules.agents.base import Agent
+from phalanx.modules.policies.base import StochasticPolicy
 from phalanx.registry import AGENTS, POLICIES
 
 from .toys import CPU, SPEC, assemble, random_batch
@@ -42,7 +46,10 @@ def test_packed_equals_padded(name: str) -> None:
     torch.testing.assert_close(packed.carry, ends, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", POLICIES.names())
+STOCHASTIC = [name for name, part in POLICIES.items() if issubclass(part, StochasticPolicy)]
+
+
+@pytest.mark.parametrize("name", [n for n in POLICIES.names() if n not in STOCHASTIC])
 def test_acting_step_by_step_follows_the_unrolled_values(name: str) -> None:
     policy = assemble(policy=name).build("policy")
     batch = random_batch((5, 5))
@@ -56,6 +63,48 @@ def test_acting_step_by_step_follows_the_unrolled_values(name: str) -> None:
         best = unrolled.values[:, t].masked_fill(~avail, -torch.inf).argmax(-1)
         assert torch.equal(actions, best)
         carry["last_actions"] = batch.actions[:, t] + 1  # go on with what the episode really did
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_greedy_acting_takes_what_evaluation_calls_most_likely(name: str) -> None:
+    agent = {"recurrent": True, "head_gain": 1.0}
+    policy = assemble({"agent": agent}, policy=name, agent="normed").build("policy")
+    for parameter in policy.parameters():  # away from the uniform policy it begins with
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    batch, generator = random_batch((5, 5)), torch.Generator()
+    carry = policy.init_carry(2, CPU)
+    start = {k: v[:, None].clone() for k, v in carry.items()}
+    taken = []
+    for t in range(5):
+        seen = (batch.obs[:, t], batch.avail_actions[:, t])
+        actions, carry = policy.act(*seen, carry, 0, True, generator)
+        taken.append(actions)
+    batch = replace(batch, actions=torch.stack(taken, dim=1))
+    cutting = Cutting.of(batch, 5)
+    chunks = Chunks.of(batch, cutting, start)
+    chosen = policy.evaluate(chunks).log_prob[..., 0]
+    for i in range(3):
+        for a in range(5):
+            # What was done stays in the memory; only what is judged changes.
+            actions = batch.actions.clone()
+            actions[:, :, i] = a
+            other = replace(chunks, actions=actions)
+            assert (policy.evaluate(other).log_prob[:, :, i, 0] <= chosen[:, :, i] + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_probabilities_of_all_actions_add_up_to_one(name: str) -> None:
+    policy = assemble(policy=name, agent="normed").build("policy")
+    batch = random_batch((4, 4))
+    chunks = Chunks.of(batch, Cutting.of(batch, 4), {"hidden": torch.zeros(2, 1, 3, 64)})
+    total = 0
+    for a in range(5):
+        actions = batch.actions.clone()
+        actions[:, :, 1] = a
+        log_prob = policy.evaluate(replace(chunks, actions=actions)).log_prob[:, :, 1]
+        total = total + log_prob.exp()
+        assert not log_prob[~batch.avail_actions[:, :-1, 1, a]].exp().any()
+    torch.testing.assert_close(total, torch.ones(2, 4, 1))
 
 
 def test_zeros_restart_a_row() -> None:

@@ -29,11 +29,14 @@ def random_batch(
     """Episodes of these lengths, zero beyond their ends; the last one is truncated, not terminated."""
     g = torch.Generator().manual_seed(seed)
     L = torch.tensor(lengths)
-    B, T, N, A = len(lengths), max(lengths), spec.n_agents, spec.n_actions
+    B, T, N, A = len(lengths), max(lengths), spec.n_agents, spec.mask_dim
     entries, steps = torch.arange(T + 1) <= L[:, None], torch.arange(T) < L[:, None]
     avail = torch.rand(B, T + 1, N, A, generator=g) < 0.5
-    avail[..., 0] = True
-    choice = torch.rand(B, T, N, A, generator=g).masked_fill(~avail[:, :-1], -1).argmax(-1)
+    avail[..., :1] = True
+    choice = torch.randn(B, T, N, *spec.action_shape, generator=g)
+    if isinstance(spec.action, Discrete):
+        scores = torch.rand(B, T, N, A, generator=g)
+        choice = scores.masked_fill(~avail[:, :-1], -1).argmax(-1)
     last = torch.arange(T) == L[:, None] - 1
     truncated = last & (torch.arange(B) == B - 1)[:, None]
     sees = torch.rand(B, T + 1, N, N, generator=g) < 0.5
@@ -42,7 +45,7 @@ def random_batch(
         obs=torch.randn(B, T + 1, N, spec.obs_dim, generator=g) * entries[..., None, None],
         state=torch.randn(B, T + 1, spec.state_dim, generator=g) * entries[..., None],
         avail_actions=avail & entries[..., None, None],
-        actions=choice * steps[..., None],
+        actions=choice * steps.view(B, T, *(1,) * (choice.dim() - 2)),
         reward=torch.randn(B, T, generator=g) * steps,
         terminated=last & ~truncated,
         truncated=truncated,
@@ -58,7 +61,7 @@ def assemble(
     seed: int = 0,
     **parts: str,
 ) -> Assembler:
-    """An assembler for the Q-learning family; ``parts`` and ``configs`` differ from the defaults."""
+    """An assembler; ``parts`` and ``configs`` differ from those of QMIX."""
     chosen = {
         "agent": "rnn",
         "policy": "value",

@@ -1,0 +1,118 @@
+"""Stretches of consecutive steps cut from a batch: what one gradient step of an on-policy learner reads.
+
+Axes: B episodes (or pieces) of up to T steps, K chunks of up to C steps. C = 1 is single steps in any order,
+C = T whole rows, anything between is backpropagation through C steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .batch import EpisodeBatch
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Where chunks lie in a batch.
+
+    Attributes:
+        row: (K,) row of the batch each chunk is cut from.
+        start: (K,) its first step.
+        lengths: (K,) its steps, at least 1; on the CPU.
+        shape: (B, T) of the batch.
+        width: C.
+    """
+
+    row: Tensor
+    start: Tensor
+    lengths: Tensor
+    shape: tuple[int, int]
+    width: int
+
+    @classmethod
+    def of(cls, batch: EpisodeBatch, width: int) -> Cutting:
+        """Cut every row of ``batch`` into chunks of ``width`` steps; the last of a row may be shorter."""
+        device, width = batch.reward.device, min(width, batch.max_t)
+        starts = torch.arange(0, batch.max_t, width)
+        row, place = (starts < batch.lengths[:, None]).nonzero(as_tuple=True)
+        start = starts[place]
+        lengths = (batch.lengths[row] - start).clamp(max=width)
+        shape = (batch.batch_size, batch.max_t)
+        return cls(row.to(device), start.to(device), lengths, shape, width)
+
+    def __len__(self) -> int:
+        return int(self.row.shape[0])
+
+    def part(self, members: Tensor) -> Cutting:
+        """The chunks in ``members`` (K',), given on the CPU."""
+        at = members.to(self.row.device)
+        return Cutting(self.row[at], self.start[at], self.lengths[members], self.shape, self.width)
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """(K, C) bool: steps that exist."""
+        steps = torch.arange(self.width, device=self.row.device)
+        return steps < self.lengths.to(self.row.device)[:, None]
+
+    def take(self, x: Tensor) -> Tensor:
+        """Chunks (K, C, ...) of x (B, T, ...) or (B, T+1, ...); anything beyond their ends."""
+        return x.flatten(0, 1)[self._positions(x.shape[1])]
+
+    def put(self, chunks: Tensor) -> Tensor:
+        """Undo :meth:`take`: (B, T, ...) of chunks (K, C, ...), zeros where no chunk is."""
+        B, T = self.shape
+        whole = chunks.new_zeros((B * T, *chunks.shape[2:]))
+        whole[self._positions(T)[self.filled]] = chunks[self.filled]
+        return whole.view(B, T, *chunks.shape[2:])
+
+    def _positions(self, steps: int) -> Tensor:
+        time = self.start[:, None] + torch.arange(self.width, device=self.row.device)
+        return self.row[:, None] * steps + time.clamp(max=steps - 1)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """K chunks of up to C steps; what is beyond a chunk's end is arbitrary."""
+
+    obs: Tensor  # (K, C, N, O) float32
+    state: Tensor  # (K, C, S) float32
+    avail_actions: Tensor  # (K, C, N, A) bool
+    actions: Tensor  # (K, C, N) int64, or (K, C, N, D) float32
+    last_actions: Tensor  # (K, C, N) int64, see EpisodeBatch.last_actions
+    alive: Tensor  # (K, C, N) bool, all true where the environment does not tell
+    lengths: Tensor  # (K,) int64 on the CPU
+    carry: Mapping[str, Tensor]  # (K, ...) what the policy remembers before the first step
+
+    @classmethod
+    def of(cls, batch: EpisodeBatch, cutting: Cutting, carry: Mapping[str, Tensor]) -> Chunks:
+        """The steps of ``batch`` that ``cutting`` says.
+
+        Args:
+            carry: (B, T, ...) or (B, 1, ...) what the policy remembers before each step; with one entry
+                per row only chunks that begin with their row have theirs.
+        """
+        take = cutting.take
+        return cls(
+            obs=take(batch.obs),
+            state=take(batch.state),
+            avail_actions=take(batch.avail_actions),
+            actions=take(batch.actions),
+            last_actions=take(batch.last_actions),
+            alive=take(alive_of(batch)),
+            lengths=cutting.lengths,
+            carry={
+                k: v[cutting.row, cutting.start.clamp(max=v.shape[1] - 1)] for k, v in carry.items()
+            },
+        )
+
+
+def alive_of(batch: EpisodeBatch) -> Tensor:
+    """(B, T+1, N) bool: who is alive; everyone where the environment does not tell."""
+    if batch.alive is not None:
+        return batch.alive
+    return torch.ones(batch.obs.shape[:3], dtype=torch.bool, device=batch.obs.device)

@@ -1,0 +1,100 @@
+"""Advantages and losses of the policy-gradient family, as pure functions.
+
+Axes: B rows of a batch, T steps, N agents, V values per step (1 or N), F dimensions of an action (1 where
+discrete). Leading axes of the losses are free.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gae(
+    reward: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    goes_on: Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimates and returns (Schulman et al., 2016).
+
+    Args:
+        reward: (B, T).
+        values: (B, T, V) in units of reward.
+        next_values: (B, T, V) of what each step led to: 0 after a terminated step, V(last entry) after a
+            truncated one or where the row was cut.
+        goes_on: (B, T) bool, false at the last step of each row and beyond.
+
+    Returns:
+        (B, T, V) each.
+    """
+    delta = reward[..., None] + gamma * next_values - values
+    decay = gamma * gae_lambda * goes_on[..., None].to(delta.dtype)
+    advantage = torch.empty_like(delta)
+    following = torch.zeros_like(delta[:, 0])
+    for t in range(delta.shape[1] - 1, -1, -1):
+        following = delta[:, t] + decay[:, t] * following
+        advantage[:, t] = following
+    return advantage, advantage + values
+
+
+def masked_mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Mean of ``x`` where ``weight`` (same shape, bool or 0..1) is set; 0 where it never is."""
+    weight = weight.to(x.dtype)
+    return (x * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def normalised(advantage: Tensor, active: Tensor) -> Tensor:
+    """``advantage`` minus its mean over its deviation, both over entries where ``active`` is true."""
+    some = advantage[active]
+    if some.numel() == 0:
+        return advantage
+    return (advantage - some.mean()) / (some.std(correction=0) + 1e-5)
+
+
+def surrogate(
+    log_ratio: Tensor, advantage: Tensor, clip: float, *, per_dimension: bool = False
+) -> Tensor:
+    """PPO's clipped objective (Schulman et al., 2017), to be maximised.
+
+    Args:
+        log_ratio: (..., F) new minus old log-probability per dimension of the action.
+        advantage: (...).
+        per_dimension: clip every dimension's ratio and add the terms up, as MAT's code does; else the ratio
+            of the whole action.
+
+    Returns:
+        (...).
+    """
+    if not per_dimension:
+        log_ratio = log_ratio.sum(dim=-1, keepdim=True)
+    ratio, a = log_ratio.exp(), advantage[..., None]
+    return torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a).sum(dim=-1)
+
+
+def huber(error: Tensor, delta: float) -> Tensor:
+    """Squared up to ``delta``, linear beyond, on both sides."""
+    size = error.abs()
+    return torch.where(size <= delta, 0.5 * size.square(), delta * (size - 0.5 * delta))
+
+
+def value_loss(
+    values: Tensor, old_values: Tensor, target: Tensor, clip: float | None, delta: float | None
+) -> Tensor:
+    """Elementwise loss of ``values``, all in the critic's units and of the same shape.
+
+    Args:
+        clip: how far from ``old_values`` a value may gain by moving; None: anywhere.
+        delta: of the Huber loss; None: half the square.
+    """
+
+    def loss(error: Tensor) -> Tensor:
+        return 0.5 * error.square() if delta is None else huber(error, delta)
+
+    free = loss(target - values)
+    if clip is None:
+        return free
+    near = old_values + (values - old_values).clamp(-clip, clip)
+    return torch.max(free, loss(target - near))

@@ -1,0 +1,123 @@
+"""HAPPO: agents improve one after the other, each taking account of those before it."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..data.batch import EpisodeBatch
+from ..data.chunks import Chunks, Cutting
+from ..envs.protocol import EnvSpec
+from ..errors import ConfigError
+from ..modules.agents.normed import NormedAgent
+from ..modules.critics.base import Critic
+from ..modules.policies.actor import ActorPolicy
+from ..modules.policies.base import Evaluation
+from ..registry import LEARNERS
+from .advantages import normalised
+from .ppo import PPOConfig, PPOLearner, Targets
+from .sums import MetricSums
+
+
+@LEARNERS.register("happo")
+class HAPPOLearner(PPOLearner):
+    """Heterogeneous-agent PPO (Kuba et al., 2022): one network per agent, updated in random order.
+
+    The objective of each agent is weighted by M, the product of the ratios by which the agents updated
+    before it in this round have changed the probabilities of their actions.
+    """
+
+    class Config(PPOConfig):
+        critic_epoch: int = Field(
+            10, ge=0, description="the critic's passes over the data, after all agents"
+        )
+        fixed_order: bool = Field(False, description="agents improve in the order of their index")
+
+    config: HAPPOLearner.Config
+
+    def __init__(
+        self,
+        config: HAPPOLearner.Config,
+        spec: EnvSpec,
+        *,
+        policy: ActorPolicy,
+        critic: Critic,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.agent = policy.agent
+        if not (isinstance(self.agent, NormedAgent) and len(self.agent.nets) == spec.n_agents):
+            raise ConfigError(
+                "learner happo needs one network per agent: with shared parameters the log-probabilities of "
+                "agents that wait for their turn have moved already. Use agent=normed "
+                "share_parameters=False, or learner=ppo for shared ones."
+            )
+        super().__init__(config, spec, policy=policy, critic=critic, seed=seed, device=device)
+        self.factor: Tensor | None = None
+
+    def _make_optimisers(self) -> list[torch.optim.Optimizer]:
+        """One per agent, and the critic's last."""
+        assert isinstance(self.agent, NormedAgent)
+        members = [self.agent.parameters_of(i) for i in range(self.spec.n_agents)]
+        actors = [self._adam(parameters, self.config.lr) for parameters in members]
+        return [*actors, self._adam(self.critic.parameters(), self.config.critic_lr)]
+
+    def _improve(
+        self, batch: EpisodeBatch, cutting: Cutting, targets: Targets, sums: MetricSums
+    ) -> None:
+        """Every agent in turn, then the critic."""
+        order = list(range(self.spec.n_agents))
+        if not self.config.fixed_order and self.spec.n_agents > 1:
+            order = torch.randperm(self.spec.n_agents, generator=self._generator).tolist()
+        self.factor = torch.ones_like(targets.returns[..., :1])  # M, (B, T, 1)
+        actor_sums = MetricSums()
+        for i in order:
+            self._improve_agent(i, batch, cutting, targets, actor_sums)
+            if i != order[-1]:
+                self.factor = self.factor * self._change(i, batch, cutting, targets)
+        critic_sums = MetricSums()
+        for _ in range(self.config.critic_epoch):
+            for part in self._parts(cutting):
+                self.track_returns(part, targets)
+                chunks = Chunks.of(batch, part, targets.carry)
+                loss = self.critic_loss(chunks, None, part, targets)
+                self._descend(self.config.value_loss_coef * loss, self.optimisers[-1:])
+                critic_sums.add({"loss_value": loss})
+        sums.add(actor_sums.means_on_device() | critic_sums.means_on_device())
+
+    def _improve_agent(
+        self,
+        member: int,
+        batch: EpisodeBatch,
+        cutting: Cutting,
+        targets: Targets,
+        sums: MetricSums,
+    ) -> None:
+        """All passes of one agent."""
+        own = torch.zeros_like(targets.active)
+        own[..., member] = targets.active[..., member]
+        advantage = normalised(targets.raw_advantage, own)
+        for _ in range(self.config.ppo_epoch):
+            for part in self._parts(cutting):
+                chunks = Chunks.of(batch, part, targets.carry)
+                evaluation = self._evaluate(chunks, member)
+                loss, metrics = self.policy_loss(
+                    evaluation, part, targets, member, self.factor, advantage
+                )
+                norm = self._descend(loss, [self.optimisers[member]])
+                sums.add({"loss": loss, **metrics, **norm})
+
+    @torch.no_grad()
+    def _change(
+        self, member: int, batch: EpisodeBatch, cutting: Cutting, targets: Targets
+    ) -> Tensor:
+        """(B, T, 1) by what factor the probability of the agent's actions has changed."""
+        chunks = Chunks.of(batch, cutting, targets.carry)
+        after = cutting.put(self._evaluate(chunks, member).log_prob)
+        change = after - targets.log_prob[:, :, member : member + 1]
+        return change.sum(dim=-1).exp()
+
+    def _evaluate(self, chunks: Chunks, member: int) -> Evaluation:
+        assert isinstance(self.policy, ActorPolicy)
+        return self.policy.evaluate(chunks, member)

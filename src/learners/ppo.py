@@ -1,0 +1,350 @@
+"""Proximal policy optimisation of a team: IPPO, MAPPO and MAT, by the parts they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..data.batch import EpisodeBatch
+from ..data.chunks import Chunks, Cutting, alive_of
+from ..envs.protocol import EnvSpec
+from ..modules.critics.base import Critic
+from ..modules.layers.value_norm import NoValueNorm, PopArt, ValueNorm
+from ..modules.policies.base import Evaluation, StochasticPolicy
+from ..registry import LEARNERS, PartConfig
+from ..seeding import named_generator
+from .advantages import gae, masked_mean, normalised, surrogate, value_loss
+from .sums import MetricSums
+
+
+class PPOConfig(PartConfig):
+    """Keys of all learners of the family."""
+
+    gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="decay of advantage estimates")
+    lr: float = Field(5e-4, gt=0, description="learning rate of the policy")
+    critic_lr: float = Field(
+        5e-4, gt=0, description="learning rate of a critic with parameters of its own"
+    )
+    optim_eps: float = Field(1e-5, gt=0, description="term that keeps Adam stable")
+    lr_anneal_time: int = Field(
+        0, ge=0, description="environment steps in which learning rates fall to 0, linear; 0: never"
+    )
+    ppo_epoch: int = Field(10, ge=0, description="passes over the data of an update")
+    num_mini_batch: int = Field(1, ge=1, description="gradient steps per pass")
+    data_chunk_length: int = Field(
+        10, ge=1, description="steps a recurrent policy learns through at once"
+    )
+    clip_param: float = Field(0.2, gt=0, description="how far ratios and values may gain by moving")
+    entropy_coef: float = Field(0.01, ge=0, description="weight of the entropy")
+    value_loss_coef: float = Field(1.0, ge=0, description="weight of the value loss")
+    max_grad_norm: float = Field(
+        10.0, gt=0, description="largest norm of the policy's, and of the critic's, gradient"
+    )
+    huber_delta: float | None = Field(
+        10.0, gt=0, description="where the value loss turns linear; null: never"
+    )
+    clip_value_loss: bool = Field(True, description="values gain within clip_param only")
+    value_norm: Literal["valuenorm", "popart", "none"] = Field(
+        "valuenorm", description="running scale of returns the critic learns in"
+    )
+    use_policy_active_masks: bool = Field(
+        True, description="the dead count neither in the policy's loss nor in the entropy"
+    )
+    use_value_active_masks: bool = Field(
+        False, description="the dead do not count in the value loss"
+    )
+    action_aggregation: Literal["prod", "dim"] = Field(
+        "prod",
+        description="continuous actions: clip the ratio of the whole action, or of each dimension",
+    )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the data of one update says, fixed while the networks move; the layout of a batch.
+
+    With a critic of one value for the team, V = 1 and all agents have its advantage.
+    """
+
+    log_prob: Tensor  # (B, T, N, F) by the policy that acted
+    advantage: Tensor  # (B, T, N) normalised
+    raw_advantage: Tensor  # (B, T, N)
+    returns: Tensor  # (B, T, V) in units of reward
+    values: Tensor  # (B, T, V) in the critic's units
+    raw_values: Tensor  # (B, T, V) in units of reward
+    active: Tensor  # (B, T, N) bool, steps that exist, of agents that are alive
+    carry: dict[str, Tensor]  # (B, T, ...) before each step
+
+
+@LEARNERS.register("ppo")
+class PPOLearner:
+    """Clipped policy gradients with generalised advantages, all agents at once (Yu et al., 2022).
+
+    Old log-probabilities and values are those of the networks before the first gradient step, in one
+    parallel pass: with on-policy data they are what acting had.
+    """
+
+    Config = PPOConfig
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        spec: EnvSpec,
+        *,
+        policy: StochasticPolicy,
+        critic: Critic,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.config, self.spec, self.device = config, spec, device
+        self.policy, self.critic = policy.to(device), critic.to(device)
+        self.value_norm = _value_norm(config, critic).to(device)
+        self.optimisers = self._make_optimisers()
+        # Draws stay on the CPU: they order chunks, whose lengths are there too.
+        self._generator = named_generator(seed, "learn")
+        self.n_updates = 0
+        self._metrics = MetricSums()
+
+    def learn(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
+        """One update: all passes over ``batch``, which the policy as it is has made.
+
+        Returns:
+            Means over its gradient steps, as scalars on the device.
+        """
+        self._set_learning_rates(t_env)
+        cutting = Cutting.of(batch, self.config.data_chunk_length if self.policy.recurrent else 1)
+        targets = self.prepare(batch)
+        sums = MetricSums()
+        self._improve(batch, cutting, targets, sums)
+        self.n_updates += 1
+        means = sums.means_on_device()
+        means["advantage_abs"] = masked_mean(targets.raw_advantage.abs(), targets.active)
+        means["return_target_mean"] = masked_mean(
+            targets.returns, batch.filled[..., None].expand_as(targets.returns)
+        )
+        return self._metrics.add(means)
+
+    @torch.no_grad()
+    def prepare(self, batch: EpisodeBatch) -> Targets:
+        """Advantages and what else the gradient steps compare with."""
+        # Without memory single steps are enough, and nothing is spent on padding.
+        cutting = Cutting.of(batch, batch.max_t if self.policy.recurrent else 1)
+        start = batch.carry
+        if start is None:
+            start = self.policy.init_carry(batch.batch_size, self.device)
+        chunks = Chunks.of(batch, cutting, {k: v[:, None] for k, v in start.items()})
+        evaluation = self.policy.evaluate(chunks)
+        values = cutting.put(self._values(chunks, evaluation, cutting))
+        alive = alive_of(batch)
+        ends = (
+            torch.arange(batch.batch_size, device=self.device),
+            batch.lengths.to(self.device),
+        )
+        last = self.critic(
+            batch.obs[ends], batch.state[ends], alive[ends], batch.avail_actions[ends]
+        )
+        terminated = batch.terminated.any(dim=1)
+        value = self.value_norm.denormalise(values) * batch.filled[..., None]
+        last = self.value_norm.denormalise(last).masked_fill(terminated[:, None], 0.0)
+        final = batch.lengths.to(self.device) - 1
+        following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)
+        following[ends[0], final] = last
+        steps = torch.arange(batch.max_t, device=self.device)
+        advantage, returns = gae(
+            batch.reward,
+            value,
+            following,
+            steps < final[:, None],
+            self.config.gamma,
+            self.config.gae_lambda,
+        )
+        active = alive[:, :-1] & batch.filled[..., None]
+        advantage = advantage.expand_as(active)
+        return Targets(
+            log_prob=cutting.put(evaluation.log_prob),
+            advantage=normalised(advantage, active),
+            raw_advantage=advantage,
+            returns=returns,
+            values=values,
+            raw_values=value,
+            active=active,
+            carry={k: cutting.put(v) for k, v in evaluation.carry.items()},
+        )
+
+    def _improve(
+        self, batch: EpisodeBatch, cutting: Cutting, targets: Targets, sums: MetricSums
+    ) -> None:
+        """All gradient steps of one update."""
+        for _ in range(self.config.ppo_epoch):
+            for part in self._parts(cutting):
+                self.track_returns(part, targets)
+                chunks = Chunks.of(batch, part, targets.carry)
+                evaluation = self.policy.evaluate(chunks)
+                policy_loss, metrics = self.policy_loss(evaluation, part, targets)
+                critic_loss = self.critic_loss(chunks, evaluation, part, targets)
+                loss = policy_loss + self.config.value_loss_coef * critic_loss
+                sums.add(
+                    {"loss": loss, "loss_value": critic_loss, **metrics}
+                    | self._descend(loss, self.optimisers)
+                )
+
+    def policy_loss(
+        self,
+        evaluation: Evaluation,
+        part: Cutting,
+        targets: Targets,
+        member: int | None = None,
+        factor: Tensor | None = None,
+        advantage: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped objective and entropy of the steps in ``part``, as a loss, and its metrics.
+
+        Args:
+            member: of this agent alone; ``evaluation`` then is of it alone.
+            factor: (B, T, 1) weight of each step's objective (HAPPO's M).
+            advantage: (B, T, N) in place of the targets' own.
+        """
+        config = self.config
+        group = slice(None) if member is None else slice(member, member + 1)
+        active = part.take(targets.active)[:, :, group] & part.filled[..., None]
+        weight = active
+        if not config.use_policy_active_masks:
+            weight = part.filled[..., None].expand_as(active)
+        log_ratio = evaluation.log_prob - part.take(targets.log_prob)[:, :, group]
+        judged = part.take(targets.advantage if advantage is None else advantage)[:, :, group]
+        objective = surrogate(
+            log_ratio,
+            judged,
+            config.clip_param,
+            per_dimension=config.action_aggregation == "dim",
+        )
+        if factor is not None:
+            objective = objective * part.take(factor)
+        entropy = masked_mean(evaluation.entropy.sum(dim=-1), weight)
+        loss_policy = -masked_mean(objective, weight)
+        with torch.no_grad():
+            joint = log_ratio.sum(dim=-1)
+            clipped = (joint.exp() - 1).abs() > config.clip_param
+            metrics = {
+                "loss_policy": loss_policy,
+                "entropy": entropy,
+                "ratio_clipped": masked_mean(clipped.to(joint.dtype), active),
+                "approx_kl": masked_mean(joint.exp() - 1 - joint, active),
+            }
+        return loss_policy - config.entropy_coef * entropy, metrics
+
+    def track_returns(self, part: Cutting, targets: Targets) -> None:
+        """Move the running scale of returns; before values are computed, as PopArt changes the critic."""
+        self.value_norm.update(part.take(targets.returns)[part.filled])
+
+    def critic_loss(
+        self, chunks: Chunks, evaluation: Evaluation | None, part: Cutting, targets: Targets
+    ) -> Tensor:
+        """Loss of the values of the steps in ``part``."""
+        config = self.config
+        values = self._values(chunks, evaluation, part)
+        returns, weight = part.take(targets.returns), part.filled[..., None].expand_as(values)
+        if config.use_value_active_masks:
+            active = part.take(targets.active)
+            if values.shape[-1] == 1:
+                active = active.any(dim=-1, keepdim=True)
+            weight = weight & active
+        # A network's old output is compared with its new one. PopArt has moved the outputs themselves.
+        old = part.take(targets.values)
+        if isinstance(self.value_norm, PopArt):
+            old = self.value_norm.normalise(part.take(targets.raw_values))
+        loss = value_loss(
+            values,
+            old,
+            self.value_norm.normalise(returns),
+            config.clip_param if config.clip_value_loss else None,
+            config.huber_delta,
+        )
+        return masked_mean(loss, weight)
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the updates since the last call."""
+        return self._metrics.means()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue bit for bit."""
+        return {
+            "policy": self.policy.state_dict(),
+            "critic": self.critic.state_dict(),
+            "value_norm": self.value_norm.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "generator": self._generator.get_state(),
+            "n_updates": self.n_updates,
+            "metrics": self._metrics.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+        for name in ("policy", "critic", "value_norm"):
+            getattr(self, name).load_state_dict(state[name])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self._generator.set_state(state["generator"])
+        self.n_updates = state["n_updates"]
+        self._metrics.load_state_dict(state["metrics"], self.device)
+
+    def _make_optimisers(self) -> list[torch.optim.Optimizer]:
+        """One for the policy and one for the critic, or one where the values are the policy's own."""
+        policy, critic = list(self.policy.parameters()), list(self.critic.parameters())
+        if not critic:
+            return [self._adam(policy, self.config.lr)]
+        return [self._adam(policy, self.config.lr), self._adam(critic, self.config.critic_lr)]
+
+    def _adam(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        group = {"params": list(parameters), "initial_lr": lr}
+        return torch.optim.Adam([group], lr=lr, eps=self.config.optim_eps)
+
+    def _set_learning_rates(self, t_env: int) -> None:
+        if not self.config.lr_anneal_time:
+            return
+        left = max(0.0, 1.0 - t_env / self.config.lr_anneal_time)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * left
+
+    def _descend(self, loss: Tensor, optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+        """One gradient step of each optimiser; returns the norm of the first one's gradient."""
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norms = []
+        for optimiser in optimisers:
+            (group,) = optimiser.param_groups
+            norms.append(nn.utils.clip_grad_norm_(group["params"], self.config.max_grad_norm))
+            optimiser.step()
+        return {"grad_norm": norms[0]}
+
+    def _parts(self, cutting: Cutting) -> Iterator[Cutting]:
+        """The chunks of ``cutting`` in random order, split into minibatches."""
+        if self.config.num_mini_batch == 1:
+            yield cutting
+            return
+        order = torch.randperm(len(cutting), generator=self._generator)
+        for members in order.tensor_split(min(self.config.num_mini_batch, len(cutting))):
+            yield cutting.part(members)
+
+    def _values(self, chunks: Chunks, evaluation: Evaluation | None, part: Cutting) -> Tensor:
+        """(K, C, V) in the critic's units; the policy's own where it has some."""
+        if evaluation is not None and evaluation.values is not None:
+            return evaluation.values
+        K, C = part.filled.shape
+        fields = (chunks.obs, chunks.state, chunks.alive, chunks.avail_actions)
+        values: Tensor = self.critic(*(field.flatten(0, 1) for field in fields))
+        return values.view(K, C, -1)
+
+
+def _value_norm(config: PPOConfig, critic: Critic) -> ValueNorm:
+    if config.value_norm == "popart":
+        return PopArt(critic.output_layer)
+    return ValueNorm() if config.value_norm == "valuenorm" else NoValueNorm()

@@ -1,0 +1,1 @@
+"""Networks that value what a team sees, to judge its actions by."""

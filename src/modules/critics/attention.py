@@ -1,0 +1,45 @@
+"""A critic that attends over the agents' observations: MAT's encoder without its decoder."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...envs.protocol import EnvSpec
+from ...registry import CRITICS, PartConfig
+from ..layers.transformer import AgentEncoder, value_head
+from .base import Critic
+
+
+@CRITICS.register("attention")
+class AttentionCritic(Critic):
+    """One value per agent from all observations, by attention between agents (Wen et al., 2022)."""
+
+    class Config(PartConfig):
+        n_block: int = Field(1, ge=1, description="attention blocks")
+        n_embd: int = Field(64, ge=1, description="D, width of everything")
+        n_head: int = Field(1, ge=1, description="attention heads, they divide D")
+        see_agent_id: bool = Field(True, description="it sees which agent each observation is of")
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__()
+        self._agent_id, self._n_agents = config.see_agent_id, spec.n_agents
+        inputs = spec.obs_dim + (spec.n_agents if config.see_agent_id else 0)
+        self.encoder = AgentEncoder(inputs, config.n_embd, config.n_block, config.n_head)
+        self.value = value_head(config.n_embd)
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        """From representation to value."""
+        layer = self.value[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+        """Values (M, N)."""
+        if self._agent_id:
+            who = torch.eye(self._n_agents, dtype=obs.dtype, device=obs.device)
+            obs = torch.cat([obs, who.expand(obs.shape[0], -1, -1)], dim=-1)
+        values: Tensor = self.value(self.encoder(obs))
+        return values.squeeze(-1)

@@ -1,0 +1,24 @@
+"""What learners need of a critic."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Critic(nn.Module, ABC):
+    """Values in the learner's normalised units; V is 1 (one for the team) or N (one for each agent)."""
+
+    @abstractmethod
+    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+        """Values (M, V) of M moments.
+
+        Args:
+            obs: (M, N, O). state: (M, S). alive: (M, N) bool. avail_actions: (M, N, A) bool.
+        """
+
+    @property
+    @abstractmethod
+    def output_layer(self) -> nn.Linear:
+        """The last layer, whose outputs are the values."""

@@ -1,0 +1,244 @@
+"""The multi-agent transformer: a team acts as one sequence, each agent knowing what those before it do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...data.chunks import Chunks
+from ...envs.protocol import EnvSpec
+from ...errors import ConfigError
+from ...registry import POLICIES, PartConfig
+from ..layers.distributions import distribution_of
+from ..layers.normed import HIDDEN_GAIN, ActionHead, linear
+from ..layers.transformer import (
+    AgentEncoder,
+    AttentionDecoder,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    head_base,
+    value_head,
+)
+from .base import Evaluation, StochasticPolicy
+
+
+def shifted(actions: Tensor) -> Tensor:
+    """Tokens (M, N) of discrete actions (M, N): 0 starts, then each agent's action plus one to the next.
+
+    Continuous ones (M, N, D) give (M, N, D + 1): a flag that is set at the start only, and the action.
+    """
+    if actions.dim() == 2:
+        return F.pad(actions[:, :-1] + 1, (1, 0))
+    tokens = F.pad(actions[:, :-1], (1, 0, 1, 0))
+    tokens[:, 0, 0] = 1.0
+    return tokens
+
+
+@POLICIES.register("transformer")
+class TransformerPolicy(StochasticPolicy):
+    """Multi-agent transformer (Wen et al., 2022): encodes all observations, decodes actions one by one.
+
+    Training decodes all agents in one causal pass; acting decodes agent after agent and keeps what was
+    computed of earlier ones. ``encoder`` and ``decoder`` choose its variants:
+
+    * attention and attention: MAT. attention and none: its encoder-only form, all agents at once.
+    * none and attention: its decoder-only form, where values come from the decoder.
+    * gru and gru: recurrent over the agents.
+
+    It remembers nothing from step to step. Its values are those of the critic ``of_policy``.
+    """
+
+    class Config(PartConfig):
+        encoder: Literal["attention", "gru", "none"] = Field(
+            "attention", description="how agents know of each other's observations"
+        )
+        decoder: Literal["attention", "gru", "none"] = Field(
+            "attention", description="how they know of the actions of those before them"
+        )
+        n_block: int = Field(1, ge=1, description="attention blocks of encoder and of decoder")
+        n_embd: int = Field(64, ge=1, description="D, width of everything")
+        n_head: int = Field(1, ge=1, description="attention heads")
+        obs_agent_id: bool = Field(True, description="agents see which one of the team they are")
+        random_agent_order: bool = Field(
+            False, description="agents decide in an order drawn anew for each episode"
+        )
+        initial_scale: float = Field(
+            1.0, description="s in the first deviation 0.5 sigmoid(s) of continuous actions"
+        )
+        test_greedy: bool = Field(True, description="tests take the most likely actions")
+
+    recurrent = False
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__()
+        if config.n_embd % config.n_head:
+            raise ConfigError(
+                f"policy transformer: n_head={config.n_head} does not divide n_embd={config.n_embd}"
+            )
+        self._config, self.n_agents = config, spec.n_agents
+        self.distribution = distribution_of(spec)
+        self._action_shape = spec.action_shape
+        inputs = spec.obs_dim + (spec.n_agents if config.obs_agent_id else 0)
+        D = config.n_embd
+        blocks = config.n_block if config.encoder == "attention" else 0
+        self.encoder: nn.Module = (
+            RecurrentEncoder(inputs, D)
+            if config.encoder == "gru"
+            else AgentEncoder(inputs, D, blocks, config.n_head)
+        )
+        self.decoder: AttentionDecoder | RecurrentDecoder | None = None
+        if config.decoder == "attention":
+            self.decoder = AttentionDecoder(D, config.n_block, config.n_head)
+        elif config.decoder == "gru":
+            self.decoder = RecurrentDecoder(D)
+        if self.decoder is not None:
+            width = spec.n_actions if not spec.action_shape else spec.action_shape[0]
+            self.token = linear(width + 1, D, HIDDEN_GAIN, bias=False)
+        self.head = nn.Sequential(
+            *head_base(D),
+            ActionHead(
+                D,
+                spec.policy_outputs,
+                continuous=bool(spec.action_shape),
+                initial_scale=config.initial_scale,
+            ),
+        )
+        self.value = value_head(D)
+
+    def init_carry(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """With ``random_agent_order`` the agent (B, N) at each position, else nothing."""
+        if not self._config.random_agent_order:
+            return {}
+        if generator is None:
+            order = torch.arange(self.n_agents, device=device)
+            return {"order": order.repeat(batch_size, 1)}
+        draw = torch.rand(batch_size, self.n_agents, device=device, generator=generator)
+        return {"order": draw.argsort(dim=1)}
+
+    # no_grad, not inference_mode: runners write into the carry, which inference tensors refuse.
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Tensor,
+        avail_actions: Tensor,
+        carry: dict[str, Tensor],
+        t_env: int,
+        test_mode: bool,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
+        order = carry.get("order")
+        rep, avail = self.encode(obs, order), _permuted(avail_actions, order)
+        draws = None if test_mode and self._config.test_greedy else generator
+        return _restored(self.decode(rep, avail, draws), order), carry
+
+    def evaluate(self, chunks: Chunks) -> Evaluation:
+        """Log-probabilities, entropies and values of all agents in one pass."""
+        K, C = chunks.actions.shape[:2]
+        order = chunks.carry.get("order")
+        each = None if order is None else order[:, None].expand(K, C, -1)
+        flat = None if each is None else each.flatten(0, 1)
+        actions = chunks.actions.flatten(0, 1)
+        rep = self.encode(chunks.obs.flatten(0, 1), flat)
+        features = self.features(rep, _permuted(actions, flat))
+        outputs = _restored(self.head(features), flat)
+        log_prob, entropy = self.distribution.log_prob(
+            outputs, chunks.avail_actions.flatten(0, 1), actions
+        )
+        values = _restored(self._value(rep, features), flat)
+        return Evaluation(
+            log_prob.view(K, C, *log_prob.shape[1:]),
+            entropy.view(K, C, *entropy.shape[1:]),
+            {} if each is None else {"order": each},
+            values.view(K, C, -1),
+        )
+
+    def values(self, obs: Tensor, avail_actions: Tensor) -> Tensor:
+        """Values (M, N) of obs (M, N, O).
+
+        Where they come from the decoder they depend on earlier agents' actions: the most likely ones.
+        """
+        rep = self.encode(obs)
+        if self._config.encoder != "none":
+            return self._value(rep, rep)
+        actions = self.decode(rep, avail_actions, None)
+        return self._value(rep, self.features(rep, actions))
+
+    def encode(self, obs: Tensor, order: Tensor | None = None) -> Tensor:
+        """Representations (M, N, D) of obs (M, N, O), by position in ``order`` (M, N)."""
+        if self._config.obs_agent_id:
+            who = torch.eye(self.n_agents, dtype=obs.dtype, device=obs.device)
+            obs = torch.cat([obs, who.expand(obs.shape[0], -1, -1)], dim=-1)
+        rep: Tensor = self.encoder(_permuted(obs, order))
+        return rep
+
+    def features(self, rep: Tensor, actions: Tensor) -> Tensor:
+        """(M, N, D), each agent's given the ``actions`` (M, N) or (M, N, D) of those before it."""
+        if self.decoder is None:
+            return rep
+        features: Tensor = self.decoder(self._embed(shifted(actions)), rep)
+        return features
+
+    @torch.no_grad()
+    def decode(self, rep: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Actions (M, N) or (M, N, D), one agent after the other, without computing anything twice.
+
+        Args:
+            generator: draws them; None takes the most likely.
+        """
+        M, N, _ = rep.shape
+        if self.decoder is None:
+            return self._choose(self.head(rep), avail, self._noise(rep, generator))
+        noise = self._noise(rep, generator)
+        cache = self.decoder.begin(rep)
+        actions = rep.new_zeros((M, N, *self._action_shape))
+        actions = actions if self._action_shape else actions.long()
+        token = self._embed(shifted(actions[:, :1]))[:, 0]
+        for i in range(N):
+            outputs = self.head(self.decoder.step(cache, i, token, rep))  # type: ignore[arg-type]
+            drawn = None if noise is None else noise[:, i]
+            actions[:, i] = self._choose(outputs, avail[:, i], drawn)
+            if i + 1 < N:
+                token = self._embed(shifted(actions[:, i : i + 2]))[:, 1]
+        return actions
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings (M, N, D) of ``tokens``, see :func:`shifted`."""
+        if tokens.dtype == torch.int64:
+            return F.gelu(F.embedding(tokens, self.token.weight.t()))
+        return F.gelu(self.token(tokens))
+
+    def _value(self, rep: Tensor, features: Tensor) -> Tensor:
+        values: Tensor = self.value(features if self._config.encoder == "none" else rep)
+        return values.squeeze(-1)
+
+    def _noise(self, rep: Tensor, generator: torch.Generator | None) -> Tensor | None:
+        if generator is None:
+            return None
+        M, N, _ = rep.shape
+        head = self.head[-1]
+        assert isinstance(head, ActionHead)
+        return self.distribution.noise(rep.new_empty(M, N, head.outputs), generator)
+
+    def _choose(self, outputs: Tensor, avail: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is None:
+            return self.distribution.mode(outputs, avail)
+        return self.distribution.sample(outputs, avail, noise)
+
+
+def _permuted(x: Tensor, order: Tensor | None) -> Tensor:
+    """x (M, N, ...) by position: agent ``order[m, k]`` at position k."""
+    if order is None:
+        return x
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], order]
+
+
+def _restored(x: Tensor, order: Tensor | None) -> Tensor:
+    """Undo :func:`_permuted`."""
+    return x if order is None else _permuted(x, order.argsort(dim=1))

@@ -1,0 +1,321 @@
+"""The policy-gradient learners: masks without influence, ratios, factors, exact agreement with acting."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from phalanx.data.batch import EpisodeBatch
+from phalanx.data.chunks import Chunks, Cutting
+from phalanx.envs.protocol import Box, EnvSpec
+from phalanx.errors import ConfigError
+from phalanx.learners.ppo import PPOLearner
+from phalanx.learners.sums import MetricSums
+from phalanx.modules.layers.distributions import DiagonalGaussian, MaskedCategorical
+from phalanx.modules.policies.actor import ActorPolicy
+
+from ..modules.toys import CPU, SPEC, assemble, random_batch
+
+FAMILY = {"policy": "actor", "agent": "normed", "critic": "normed"}
+
+
+def build(
+    learner: str = "ppo",
+    spec: EnvSpec = SPEC,
+    agent: dict[str, Any] | None = None,
+    critic: dict[str, Any] | None = None,
+    **keys: Any,
+) -> Any:
+    """A learner with its policy and critic, whose first policy is not uniform."""
+    own = {"share_parameters": learner != "happo", "head_gain": 1.0} | (agent or {})
+    configs = {"learner": keys, "agent": own, "critic": critic or {}}
+    return assemble(configs, spec, learner=learner, **FAMILY).build("learner")
+
+
+def gradients(learner: PPOLearner, batch: EpisodeBatch) -> list[torch.Tensor]:
+    """Gradients of the first step of an update, none of which is applied."""
+    for optimiser in learner.optimisers:
+        optimiser.step = lambda: None  # type: ignore[method-assign, assignment]
+    learner.learn(batch, 0)
+    parts = (*learner.policy.parameters(), *learner.critic.parameters())
+    return [p.grad.clone() for p in parts if p.grad is not None]
+
+
+def acted(policy: ActorPolicy, spec: EnvSpec = SPEC, steps: int = 9) -> EpisodeBatch:
+    """Two pieces of episodes as the policy plays them, from memories that are not empty."""
+    batch, generator = random_batch((steps, steps), spec), torch.Generator().manual_seed(3)
+    carry = policy.init_carry(2, CPU)
+    carry["hidden"].normal_(generator=generator)
+    start = {k: v.clone() for k, v in carry.items()}
+    taken = []
+    for t in range(steps):
+        seen = (batch.obs[:, t], batch.avail_actions[:, t])
+        actions, carry = policy.act(*seen, carry, 0, False, generator)
+        taken.append(actions)
+    return replace(batch, actions=torch.stack(taken, dim=1), carry=start)
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_padding_has_no_influence(learner: str, recurrent: bool) -> None:
+    batch = random_batch()
+    noise = torch.randn(batch.obs.shape) * 100
+    entries = torch.arange(13) <= batch.lengths[:, None]
+    dirty = replace(
+        batch,
+        obs=torch.where(entries[..., None, None], batch.obs, noise),
+        state=torch.where(entries[..., None], batch.state, torch.tensor(50.0)),
+        reward=torch.where(batch.filled, batch.reward, torch.tensor(1e3)),
+    )
+    results = [
+        gradients(build(learner, agent={"recurrent": recurrent}, ppo_epoch=1), b)
+        for b in (batch, dirty)
+    ]
+    for clean, with_noise in zip(*results, strict=True):
+        torch.testing.assert_close(clean, with_noise, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+def test_the_dead_count_in_the_value_loss_alone(learner: str) -> None:
+    batch = random_batch()
+    assert batch.alive is not None
+    built = build(learner, ppo_epoch=1)
+    targets = built.prepare(batch)
+    active = batch.alive[:, :-1] & batch.filled[..., None]
+    assert torch.equal(targets.active, active)
+    # Moving what only dead agents did or could do leaves the policy's loss and the entropy alone.
+    dead = ~batch.alive
+    everything = batch.avail_actions | dead[..., None]
+    other = replace(
+        batch,
+        avail_actions=everything,
+        actions=torch.where(dead[:, :-1], 1, batch.actions),
+    )
+    parameters = list(built.policy.parameters())
+    losses = []
+    for b in (batch, other):
+        cutting = Cutting.of(b, 1)
+        chunks = Chunks.of(b, cutting, built.prepare(b).carry)
+        evaluation = built.policy.evaluate(chunks)
+        loss, metrics = built.policy_loss(evaluation, cutting, built.prepare(b))
+        losses.append([loss, metrics["entropy"], *torch.autograd.grad(loss, parameters)])
+    for one, another in zip(*losses, strict=True):
+        torch.testing.assert_close(one, another)
+    # Their normalisation leaves them out, too.
+    some = targets.advantage[active]
+    assert some.mean().item() == pytest.approx(0, abs=1e-5)
+    assert some.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+    # The value loss does not: the dead agents' return is the team's.
+    cutting = Cutting.of(batch, 1)
+    chunks = Chunks.of(batch, cutting, targets.carry)
+    built.track_returns(cutting, targets)
+    with_dead = built.critic_loss(chunks, None, cutting, targets)
+    masked = build(learner, use_value_active_masks=True)
+    masked.value_norm.load_state_dict(built.value_norm.state_dict())
+    without = masked.critic_loss(chunks, None, cutting, targets)
+    assert with_dead.item() != pytest.approx(without.item())
+
+
+def test_a_dead_agent_shows_the_critic_who_it_is_and_no_more() -> None:
+    learner = build()
+    batch = random_batch()
+    assert batch.alive is not None
+    inputs = learner.critic.inputs(batch.obs[:, 0], batch.state[:, 0], batch.alive[:, 0])
+    dead = ~batch.alive[:, 0]
+    assert dead.any()
+    who = torch.eye(3).expand(4, 3, 3)
+    assert torch.equal(inputs[..., -3:], who)
+    assert not inputs[dead][:, :-3].any()
+    assert inputs[~dead][:, :-3].any()
+
+
+@pytest.mark.parametrize("per_team", [False, True])
+def test_truncation_bootstraps_and_termination_does_not(per_team: bool) -> None:
+    sees = {"see_obs": not per_team, "see_agent_id": not per_team}
+    learner = build(critic=sees, gae_lambda=0.0, gamma=0.5)
+    learner.value_norm.update(torch.tensor([4.0, 8.0]))
+    batch = random_batch((3, 4, 5))  # the last one is truncated
+    cut = replace(batch, truncated=torch.zeros_like(batch.truncated))
+    ended = replace(cut, terminated=batch.terminated | batch.truncated)
+    at = (torch.tensor([2]), torch.tensor([5]))
+    assert batch.alive is not None
+    fields = (batch.obs, batch.state, batch.alive, batch.avail_actions)
+    last = learner.value_norm.denormalise(learner.critic(*(f[at] for f in fields)))
+    for b, bootstrap in ((batch, last), (cut, last), (ended, torch.zeros_like(last))):
+        returns = learner.prepare(b).returns
+        expected = b.reward[2, 4] + 0.5 * bootstrap[0]
+        torch.testing.assert_close(returns[2, 4], expected.detach())
+        torch.testing.assert_close(returns[0, 2], b.reward[0, 2].expand_as(returns[0, 2]))
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_first_ratios_are_one(recurrent: bool) -> None:
+    batch = replace(random_batch(), alive=None)
+    learner = build(
+        agent={"recurrent": recurrent}, ppo_epoch=1, data_chunk_length=4, entropy_coef=0.0
+    )
+    metrics = learner.learn(batch, 0)
+    assert metrics["loss_policy"].item() == pytest.approx(0, abs=1e-6)
+    assert metrics["approx_kl"].item() == pytest.approx(0, abs=1e-6)
+    assert metrics["ratio_clipped"].item() == 0
+
+
+@pytest.mark.parametrize("width", [1, 4, 9])
+@pytest.mark.parametrize("continuous", [False, True])
+def test_evaluation_agrees_with_acting(continuous: bool, width: int) -> None:
+    spec = replace(SPEC, action=Box((-1.0, -1.0), (1.0, 1.0))) if continuous else SPEC
+    agent = {"recurrent": True, "obs_last_action": not continuous}
+    learner = build(spec=spec, agent=agent)
+    policy = learner.policy
+    batch = acted(policy, spec)
+    # What acting had, step by step.
+    carry, expected = dict(batch.carry or {}), []
+    for t in range(9):
+        out = policy.agent(batch.obs[:, t : t + 1], carry["last_actions"][:, None], carry["hidden"])
+        fields = (out.values, batch.avail_actions[:, t : t + 1], batch.actions[:, t : t + 1])
+        expected.append(policy.distribution.log_prob(*fields)[0])
+        last = batch.actions[:, t] + 1 if not continuous else carry["last_actions"]
+        carry = {"hidden": out.carry, "last_actions": last}
+    whole = torch.cat(expected, dim=1)
+    targets = learner.prepare(batch)
+    torch.testing.assert_close(targets.log_prob, whole, atol=1e-5, rtol=1e-5)
+    cutting = Cutting.of(batch, width)
+    chunked = policy.evaluate(Chunks.of(batch, cutting, targets.carry))
+    torch.testing.assert_close(cutting.put(chunked.log_prob), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_happo_of_one_agent_is_ppo() -> None:
+    spec = replace(SPEC, n_agents=1)
+    batch = random_batch(spec=spec)
+    same = {"share_parameters": False, "recurrent": True}
+    happo, ppo = (
+        build(name, spec, same, ppo_epoch=3, num_mini_batch=1) for name in ("happo", "ppo")
+    )
+    happo.config = happo.config.model_copy(update={"critic_epoch": 3})
+    for learner in (happo, ppo):
+        learner.learn(batch, 0)
+    assert happo.factor is not None
+    assert (happo.factor == 1).all()
+    for a, b in zip(happo.policy.parameters(), ppo.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(happo.critic.parameters(), ppo.critic.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_happo_factor_is_the_change_of_those_before() -> None:
+    learner = build("happo", fixed_order=True, ppo_epoch=2, lr=0.01)
+    batch = random_batch()
+    before = learner.prepare(batch)
+    learner.learn(batch, 0)
+    with torch.no_grad():
+        cutting = Cutting.of(batch, 1)
+        after = cutting.put(
+            learner.policy.evaluate(Chunks.of(batch, cutting, before.carry)).log_prob
+        )
+    change = (after - before.log_prob)[:, :, :2, 0].sum(dim=-1, keepdim=True).exp()
+    filled = batch.filled
+    torch.testing.assert_close(learner.factor[filled], change[filled])
+    assert (learner.factor[filled] != 1).any()
+
+
+@pytest.mark.parametrize("keys", [{"ppo_epoch": 0}, {"lr": 1e-30}])
+def test_happo_factor_stays_one_when_nobody_moves(keys: dict[str, Any]) -> None:
+    learner = build("happo", **keys)
+    for seed in range(3):
+        learner.learn(random_batch(seed=seed), 0)
+        filled = random_batch(seed=seed).filled
+        torch.testing.assert_close(learner.factor[filled], torch.ones(int(filled.sum()), 1))
+
+
+def test_happo_objective_is_weighted_by_the_factor() -> None:
+    learner = build("happo", entropy_coef=0.0)
+    batch = random_batch()
+    targets = learner.prepare(batch)
+    cutting = Cutting.of(batch, 1)
+    evaluation = learner.policy.evaluate(Chunks.of(batch, cutting, targets.carry), 1)
+    factor = torch.full((4, 12, 1), 1.2)
+    plain, _ = learner.policy_loss(evaluation, cutting, targets, 1)
+    weighted, _ = learner.policy_loss(evaluation, cutting, targets, 1, factor)
+    assert weighted.item() == pytest.approx(1.2 * plain.item())
+
+
+def test_happo_refuses_shared_networks() -> None:
+    with pytest.raises(ConfigError, match="one network per agent"):
+        build("happo", agent={"share_parameters": True})
+
+
+@pytest.mark.parametrize(
+    ("learner", "norm"),
+    [("ppo", "valuenorm"), ("ppo", "popart"), ("ppo", "none"), ("happo", "popart")],
+)
+def test_every_value_norm_learns_a_constant_return(learner: str, norm: str) -> None:
+    batch = random_batch()
+    paid = torch.where(batch.terminated | batch.truncated, 30.0, 0.0)
+    ended = batch.terminated | batch.truncated
+    batch = replace(batch, reward=paid, terminated=ended)
+    keys = {"value_norm": norm, "gamma": 1.0, "critic_lr": 0.03, "clip_value_loss": False}
+    built = build(learner, **keys, ppo_epoch=4, **{"critic_epoch": 4} if learner == "happo" else {})
+    losses = []
+    for _ in range(10):
+        values = built.prepare(batch).raw_values[..., 0][batch.filled]
+        losses.append((values - 30).abs().mean().item())
+        built.learn(batch, 0)
+    assert losses[-1] < 0.4 * losses[0]
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+def test_state_continues_bit_for_bit(learner: str) -> None:
+    keys = {"num_mini_batch": 3, "ppo_epoch": 2}
+    one, other = build(learner, **keys), build(learner, **keys)
+    one.learn(random_batch(), 0)
+    other.load_state_dict(deepcopy(one.state_dict()))
+    for seed in (1, 2):
+        a, b = (x.learn(random_batch(seed=seed), 0) for x in (one, other))
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    assert one.metrics() == other.metrics()
+
+
+def test_learning_rates_fall_to_zero() -> None:
+    learner = build(lr_anneal_time=100, ppo_epoch=1)
+    learner.learn(random_batch(), 75)
+    assert [o.param_groups[0]["lr"] for o in learner.optimisers] == [1.25e-4, 1.25e-4]
+    learner.learn(random_batch(), 1000)
+    assert [o.param_groups[0]["lr"] for o in learner.optimisers] == [0, 0]
+
+
+def test_gaussian_deviations() -> None:
+    gaussian = DiagonalGaussian()
+    outputs = torch.tensor([[0.3, -0.2, 1.0, 0.0]])
+    log_p, entropy = gaussian.log_prob(outputs, torch.zeros(1, 0), torch.tensor([[0.5, 0.5]]))
+    deviations = torch.tensor([[0.36553, 0.25]])
+    normal = torch.distributions.Normal(outputs[:, :2], deviations)
+    actions = torch.tensor([[0.5, 0.5]])
+    torch.testing.assert_close(log_p, normal.log_prob(actions), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropy, normal.entropy(), atol=1e-4, rtol=1e-4)
+
+
+def test_categorical_draws_available_actions_as_often_as_it_says() -> None:
+    categorical, generator = MaskedCategorical(), torch.Generator().manual_seed(0)
+    logits = torch.tensor([1.0, 5.0, 0.0, -1.0]).expand(20_000, 4)
+    avail = torch.tensor([True, False, True, True]).expand(20_000, 4)
+    drawn = categorical.sample(logits, avail, categorical.noise(logits, generator))
+    frequencies = torch.bincount(drawn, minlength=4) / 20_000
+    expected = torch.tensor([1.0, -torch.inf, 0.0, -1.0]).softmax(0)
+    torch.testing.assert_close(frequencies, expected, atol=0.015, rtol=0)
+    log_p, entropy = categorical.log_prob(logits[:1], avail[:1], torch.tensor([2]))
+    assert log_p.item() == pytest.approx(expected[2].log().item())
+    kept = expected[expected > 0]
+    assert entropy.item() == pytest.approx(-(kept * kept.log()).sum().item())
+
+
+def test_metric_sums_forget_what_was_read() -> None:
+    sums = MetricSums()
+    sums.add({"x": torch.tensor(1.0)})
+    sums.add({"x": torch.tensor(4.0)})
+    assert sums.means() == {"x": 2.5}
+    assert sums.means() == {}

@@ -1,0 +1,261 @@
+"""The multi-agent transformer: who knows what, and acting one by one against one parallel pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from phalanx.data.batch import EpisodeBatch
+from phalanx.data.chunks import Chunks, Cutting
+from phalanx.envs.protocol import Box, EnvSpec
+from phalanx.errors import ConfigError
+from phalanx.learners.ppo import PPOLearner
+from phalanx.modules.policies.transformer import TransformerPolicy, shifted
+
+from .toys import CPU, SPEC, assemble, random_batch
+
+VARIANTS = {
+    "mat": {"encoder": "attention", "decoder": "attention"},
+    "mat_encoder": {"encoder": "attention", "decoder": "none"},
+    "mat_decoder": {"encoder": "none", "decoder": "attention"},
+    "mat_gru": {"encoder": "gru", "decoder": "gru"},
+}
+CONTINUOUS = replace(SPEC, action=Box((-1.0, -1.0), (1.0, 1.0)))
+
+
+def make(variant: str, spec: EnvSpec = SPEC, **keys: Any) -> TransformerPolicy:
+    """A policy of this variant with weights large enough that everything matters."""
+    values = {"policy": VARIANTS[variant] | {"n_embd": 16, "n_head": 2} | keys}
+    policy: TransformerPolicy = assemble(values, spec, policy="transformer").build("policy")
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+def moments(spec: EnvSpec = SPEC, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations (6, N, O), masks (6, N, A) and actions that were available."""
+    batch = random_batch((6,), spec, seed)
+    return batch.obs[0, :-1], batch.avail_actions[0, :-1], batch.actions[0]
+
+
+def outputs(policy: TransformerPolicy, obs: Tensor, actions: Tensor) -> Tensor:
+    """Logits (6, N, A) in one parallel pass."""
+    logits: Tensor = policy.head(policy.features(policy.encode(obs), actions))
+    return logits
+
+
+def test_encoder_is_equivariant_and_the_gru_is_not() -> None:
+    obs, _, _ = moments()
+    order = torch.tensor([2, 0, 1])
+    attention, gru = make("mat", obs_agent_id=False), make("mat_gru", obs_agent_id=False)
+    for policy, equivariant in ((attention, True), (gru, False)):
+        rep, permuted = policy.encode(obs), policy.encode(obs[:, order])
+        values, of_permuted = (policy.value(x) for x in (rep, permuted))
+        assert torch.allclose(rep[:, order], permuted, atol=1e-6) == equivariant
+        assert torch.allclose(values[:, order], of_permuted, atol=1e-6) == equivariant
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_who_knows_of_whose_actions(variant: str) -> None:
+    policy = make(variant)
+    obs, _, actions = moments()
+    before = outputs(policy, obs, actions)
+    for j in range(3):
+        other = actions.clone()
+        other[:, j] = (other[:, j] + 1) % 5
+        moved = (outputs(policy, obs, other) - before).abs().amax(dim=(0, 2))
+        later = [variant != "mat_encoder" and i > j for i in range(3)]
+        assert (moved > 0).tolist() == later
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_who_knows_of_whose_observations(variant: str) -> None:
+    policy = make(variant)
+    obs, _, actions = moments()
+    before = outputs(policy, obs, actions)
+    for j in range(3):
+        other = obs.clone()
+        other[:, j] += 1
+        moved = (outputs(policy, other, actions) - before).abs().amax(dim=(0, 2))
+        expected = {
+            "mat": [True] * 3,
+            "mat_encoder": [True] * 3,
+            "mat_decoder": [i == j for i in range(3)],
+            "mat_gru": [i >= j for i in range(3)],
+        }[variant]
+        assert (moved > 1e-7).tolist() == expected
+
+
+def test_decentralised_actors_know_their_own_observation_only() -> None:
+    agent = assemble({"agent": {"head_gain": 1.0}}, agent="normed").build("agent")
+    batch = random_batch((6,))
+    before = agent(batch.obs, batch.last_actions).values
+    for j in range(3):
+        obs = batch.obs.clone()
+        obs[:, :, j] += torch.arange(7.0)
+        moved = (agent(obs, batch.last_actions).values - before).abs().amax(dim=(0, 1, 3))
+        assert (moved > 0).tolist() == [i == j for i in range(3)]
+
+
+def test_tokens_are_the_actions_before() -> None:
+    tokens = torch.nn.functional.one_hot(shifted(torch.tensor([[2, 0, 3]])), 5)
+    assert tokens.tolist() == [[[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]]
+
+
+def test_the_start_is_not_the_zero_action() -> None:
+    tokens = shifted(torch.tensor([[[0.0, 0.0], [0.5, -1.0], [9.0, 9.0]]]))
+    assert tokens.tolist() == [[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.5, -1.0]]]
+
+
+def one_by_one(policy: TransformerPolicy, obs: Tensor, avail: Tensor, noise: Tensor) -> Tensor:
+    """Actions by running the whole decoder for every agent, without a cache."""
+    rep = policy.encode(obs)
+    M, N = obs.shape[:2]
+    discrete = avail.shape[-1] > 0
+    actions = torch.zeros((M, N), dtype=torch.int64) if discrete else torch.zeros(M, N, 2)
+    for i in range(N):
+        out = policy.head(policy.features(rep, actions))[:, i]
+        actions[:, i] = policy.distribution.sample(out, avail[:, i], noise[:, i])
+    return actions
+
+
+@pytest.mark.parametrize("n_agents", [1, 3])
+@pytest.mark.parametrize("spec", [SPEC, CONTINUOUS], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_acting_one_by_one_agrees_with_one_parallel_pass(
+    variant: str, spec: EnvSpec, n_agents: int
+) -> None:
+    spec = replace(spec, n_agents=n_agents)
+    policy = make(variant, spec, n_block=2)
+    obs, avail, _ = moments(spec)
+    with torch.no_grad():
+        rep = policy.encode(obs)
+        acted = policy.decode(rep, avail, torch.Generator().manual_seed(5))
+        noise = policy.distribution.noise(
+            torch.empty(6, n_agents, spec.policy_outputs), torch.Generator().manual_seed(5)
+        )
+        if spec is CONTINUOUS or not avail.shape[-1]:
+            torch.testing.assert_close(one_by_one(policy, obs, avail, noise), acted)
+        else:
+            assert torch.equal(one_by_one(policy, obs, avail, noise), acted)
+        # Outputs position by position from the cache, against the parallel pass on the same actions.
+        parallel = outputs(policy, obs, acted)
+        if policy.decoder is None:
+            return
+        cache = policy.decoder.begin(rep)
+        tokens = policy._embed(shifted(acted))
+        steps = [
+            policy.head(policy.decoder.step(cache, i, tokens[:, i], rep)) for i in range(n_agents)
+        ]  # type: ignore[arg-type]
+    each = torch.stack(steps, dim=1)
+    log_p = [policy.distribution.log_prob(x, avail, acted)[0] for x in (each, parallel)]
+    torch.testing.assert_close(*log_p, atol=1e-5, rtol=0)
+
+
+def played(policy: TransformerPolicy, spec: EnvSpec) -> EpisodeBatch:
+    """Two episodes as the policy plays them, with what it remembers of their starts."""
+    batch, generator = random_batch((6, 6), spec), torch.Generator().manual_seed(3)
+    carry = policy.init_carry(2, CPU, generator)
+    taken = []
+    for t in range(6):
+        seen = (batch.obs[:, t], batch.avail_actions[:, t])
+        actions, carry = policy.act(*seen, carry, 0, False, generator)
+        taken.append(actions)
+    return replace(batch, actions=torch.stack(taken, dim=1), carry=carry)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_random_order_is_the_same_team_in_another_order(variant: str) -> None:
+    policy = make(variant, random_agent_order=True)
+    plain = make(variant)
+    plain.load_state_dict(policy.state_dict())
+    batch = played(policy, SPEC)
+    assert batch.carry is not None
+    orders = batch.carry["order"]
+    assert sorted(orders[0].tolist()) == [0, 1, 2]
+    assert not torch.equal(orders[0], orders[1])
+    cutting = Cutting.of(batch, 1)
+    ordered = policy.evaluate(Chunks.of(batch, cutting, {"order": orders[:, None]}))
+    log_prob = cutting.put(ordered.log_prob)
+    for b in range(2):
+        order = orders[b]
+        # The agents' one-hots go with the agents, so the plain policy is given them as observations.
+        encode = batch.obs[b, :-1]
+        rep = plain.encoder(torch.cat([encode, torch.eye(3).expand(6, 3, 3)], dim=-1)[:, order])
+        out = plain.head(plain.features(rep, batch.actions[b][:, order]))
+        expected, _ = plain.distribution.log_prob(
+            out, batch.avail_actions[b, :-1][:, order], batch.actions[b][:, order]
+        )
+        torch.testing.assert_close(log_prob[b][:, order], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_without_that_option_nothing_is_drawn() -> None:
+    policy, generator = make("mat"), torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert policy.init_carry(4, CPU, generator) == {}
+    assert torch.equal(before, generator.get_state())
+
+
+def build(spec: EnvSpec = SPEC, **parts: str) -> PPOLearner:
+    """A PPO learner of these parts."""
+    chosen = {"learner": "ppo", "agent": "normed", **parts}
+    configs = {"agent": {"head_gain": 1.0}}
+    learner: PPOLearner = assemble(configs, spec, **chosen).build("learner")
+    return learner
+
+
+def test_mat_learns_policy_and_values_with_one_optimiser() -> None:
+    learner = build(policy="transformer", critic="of_policy")
+    assert len(learner.optimisers) == 1
+    assert not list(learner.critic.parameters())
+    before = [p.clone() for p in learner.policy.parameters()]
+    learner.learn(random_batch(), 0)
+    unmoved = [
+        name
+        for (name, p), old in zip(learner.policy.named_parameters(), before, strict=True)
+        if torch.equal(p, old)
+    ]
+    assert unmoved == []
+
+
+def test_mat_dec_is_mappo_with_another_critic() -> None:
+    mappo = build(policy="actor", critic="normed")
+    mat_dec = build(policy="actor", critic="attention")
+    mat_dec.policy.load_state_dict(mappo.policy.state_dict())
+    batch = random_batch()
+    cutting = Cutting.of(batch, 1)
+    targets = mappo.prepare(batch)
+    losses = [
+        learner.policy_loss(
+            learner.policy.evaluate(Chunks.of(batch, cutting, targets.carry)), cutting, targets
+        )[0]
+        for learner in (mappo, mat_dec)
+    ]
+    assert torch.equal(losses[0], losses[1])
+    values = [learner.prepare(batch).values for learner in (mappo, mat_dec)]
+    assert not torch.allclose(values[0], values[1])
+
+
+def test_values_of_the_decoder_depend_on_earlier_actions() -> None:
+    policy = make("mat_decoder")
+    obs, avail, actions = moments()
+    rep = policy.encode(obs)
+    other = actions.clone()
+    other[:, 0] = (other[:, 0] + 1) % 5
+    one, two = (policy._value(rep, policy.features(rep, a)) for a in (actions, other))
+    assert torch.equal(one[:, 0], two[:, 0])
+    assert not torch.allclose(one[:, 1:], two[:, 1:])
+    # What bootstraps them takes the most likely actions and draws nothing.
+    torch.testing.assert_close(policy.values(obs, avail), policy.values(obs, avail))
+
+
+def test_wrong_parts_are_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a policy that values what it sees"):
+        build(policy="actor", critic="of_policy")
+    with pytest.raises(ConfigError, match="n_head=3 does not divide n_embd=16"):
+        make("mat", n_head=3)
