@@ -85,6 +85,13 @@ SUITES: dict[str, list[Case]] = {
         *(Case("qmix", m, 0, 300_000, (*PYMARL, pace(32))) for m in ("8m", "2s3z")),
         Case("qmix", "3m", 0, 200_000, (*PYMARL, pace(32))),
     ],
+    # The policy-gradient family with the shipped configs.
+    "policy_gradient": [
+        Case(a, m, s, 1_000_000)
+        for s in (0, 1)
+        for m in ("3m", "8m", "2s3z", "MMM")
+        for a in ("mappo", "mat", "mat_dec", "happo", "ippo")
+    ],
 }
 
 

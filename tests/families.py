@@ -26,5 +26,6 @@ def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
     )
     if not on_policy(algorithm):
         return (*words, "batch_size=4", "buffer_size=40", "env_steps_per_update=16")
-    words = (*words, "ppo_epoch=2", "num_mini_batch=2")
-    return (*words, "episode_length=11") if runner == "vector" else words
+    # Updates that fall into the middle of episodes.
+    words = (*words, "ppo_epoch=1", "num_mini_batch=2")
+    return (*words, "episode_length=35") if runner == "vector" else (*words, "batch_size_run=16")

@@ -7,7 +7,7 @@ Order, later wins: default.yaml, envs/X.yaml, algs/Y.yaml, overrides of these fi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -83,7 +83,7 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
         raise ConfigError(f"no algorithm chosen: add --config=NAME, one of {', '.join(known)}")
     wanted_env = next((str(e.value) for e in reversed(typed) if e.key == "env"), DEFAULT_ENV)
     written = [
-        *read_yaml(CONFIG_DIR / "default.yaml"),
+        *(replace(e, inherited=True) for e in read_yaml(CONFIG_DIR / "default.yaml")),
         *_read_with_parents("envs", env_config or wanted_env),
         *_read_with_parents("algs", config),
     ]
@@ -112,7 +112,8 @@ def _read_with_parents(kind: str, name: str, heirs: tuple[str, ...] = ()) -> lis
         if entry.key == "extends":
             beside = path.parent / f"{entry.value}.yaml"
             parent = str(beside) if beside.is_file() else str(entry.value)
-            entries += _read_with_parents(kind, parent, (*heirs, str(path)))
+            older = _read_with_parents(kind, parent, (*heirs, str(path)))
+            entries += [replace(e, inherited=True) for e in older]
     return entries + [e for e in own if e.key != "extends"]
 
 
@@ -154,7 +155,7 @@ def _translate(written: list[Entry], typed: list[Entry]) -> tuple[list[Entry], l
         if key in pymarl.RENAMED:
             key, translation = pymarl.RENAMED[key]
             value = translation.get(value, value)
-        return Entry(key, pymarl.VALUES.get((key, value), value), entry.origin)
+        return replace(entry, key=key, value=pymarl.VALUES.get((key, value), value))
 
     return [one(e) for e in written], [one(e) for e in typed]
 
@@ -245,9 +246,14 @@ class _Router:
         return f"{reader}, but no part of this run uses a {kind}"
 
     def _unused(self, entry: Entry, why: str, notes: list[str]) -> Entry | None:
-        """Refuse a typed word; pass over a file's value with a note."""
+        """Refuse a typed word; pass over a file's value with a note.
+
+        Without one where the value is inherited: who chose other parts meant to leave it behind.
+        """
         if entry.from_command_line:
             raise ConfigError(f"key {entry.key!r} ({entry.origin}): {why}")
+        if entry.inherited:
+            return None
         notes.append(f"{entry.origin}: {entry.key} skipped, {why}")
         return None
 

@@ -25,11 +25,13 @@ class Entry:
         key: bare (``lr``) or dotted (``learner_args.lr``).
         value: plain Python value.
         origin: ``file:line`` or ``command line``.
+        inherited: it comes from the defaults or from a config that the chosen one extends.
     """
 
     key: str
     value: Any
     origin: str
+    inherited: bool = False
 
     @property
     def from_command_line(self) -> bool:

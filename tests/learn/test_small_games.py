@@ -23,7 +23,7 @@ SMALL = (
     "lr=0.002",
 )
 ON_POLICY = (
-    "t_max=2500",
+    "t_max=1600",
     "batch_size_run=16",
     "episode_length=10",
     "ppo_epoch=5",

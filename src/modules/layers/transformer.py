@@ -143,49 +143,46 @@ class DecodeBlock(nn.Module):
 
 
 class _BlockCache:
-    """Keys and values of the positions decoded so far, and the queries that are known beforehand."""
+    """Keys and values of the positions decoded so far, and what can be computed before the first.
+
+    Axes: P pairs of a moment and a head. Small tensors make every operation's own cost count, so there is
+    one product where several would do the same, and queries are scaled beforehand.
+    """
 
     def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
         M, N, D = rep.shape
         h = block.agents.heads
-        self.k1, self.v1, self.k2, self.v2 = rep.new_empty(4, M, h, N, D // h).unbind(0)
-        self.queries = block.agents.split(block.agents.query(rep))
-        # Of each attention one product for query, key and value instead of three.
-        first, second = block.actions, block.agents
-        self.qkv_weight = torch.cat([first.query.weight, first.key.weight, first.value.weight])
-        self.qkv_bias = torch.cat([first.query.bias, first.key.bias, first.value.bias])
+        first, second, scale = block.actions, block.agents, (D // h) ** -0.5
+        # Keys and values of both attentions: (2, P, N, d) each.
+        self.kept1, self.kept2 = rep.new_empty(2, 2, M * h, N, D // h).unbind(0)
+        self.queries = second.split(second.query(rep) * scale).flatten(0, 1)  # (P, N, d)
+        self.qkv_weight = torch.cat(
+            [first.query.weight * scale, first.key.weight, first.value.weight]
+        )
+        self.qkv_bias = torch.cat([first.query.bias * scale, first.key.bias, first.value.bias])
         self.kv_weight = torch.cat([second.key.weight, second.value.weight])
         self.kv_bias = torch.cat([second.key.bias, second.value.bias])
 
     def step(self, block: DecodeBlock, i: int, x: Tensor, rep: Tensor) -> Tensor:
         """Position ``i`` alone: (M, D) of its token x (M, D) and representation (M, D)."""
-        q, k, v = F.linear(x, self.qkv_weight, self.qkv_bias).chunk(3, dim=-1)
-        x = block.norm1(x + self._look(block.actions, i, self._heads(q), k, v, self.k1, self.v1))
-        k, v = F.linear(x, self.kv_weight, self.kv_bias).chunk(2, dim=-1)
-        q = self.queries[:, :, i : i + 1]
-        x = block.norm2(rep + self._look(block.agents, i, q, k, v, self.k2, self.v2))
+        D = x.shape[-1]
+        qkv = F.linear(x, self.qkv_weight, self.qkv_bias)
+        query = qkv[:, :D].reshape(-1, 1, D // block.actions.heads)
+        x = block.norm1(x + self._look(block.actions, i, query, qkv[:, D:], self.kept1))
+        kv = F.linear(x, self.kv_weight, self.kv_bias)
+        query = self.queries[:, i : i + 1]
+        x = block.norm2(rep + self._look(block.agents, i, query, kv, self.kept2))
         y: Tensor = block.norm3(x + block.mlp(x))
         return y
 
-    def _heads(self, x: Tensor) -> Tensor:
-        M, h, _, d = self.k1.shape
-        return x.reshape(M, h, 1, d)
-
-    def _look(
-        self,
-        attention: Attention,
-        i: int,
-        query: Tensor,
-        k: Tensor,
-        v: Tensor,
-        keys: Tensor,
-        values: Tensor,
-    ) -> Tensor:
-        keys[:, :, i : i + 1], values[:, :, i : i + 1] = self._heads(k), self._heads(v)
-        k, v = keys[:, :, : i + 1], values[:, :, : i + 1]
-        scores = torch.matmul(query, k.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)
-        seen = torch.matmul(scores.softmax(dim=-1), v)
-        taken: Tensor = attention.out(seen.flatten(1))
+    @staticmethod
+    def _look(attention: Attention, i: int, query: Tensor, kv: Tensor, kept: Tensor) -> Tensor:
+        """What position ``i`` takes, (M, D), after adding its keys and values (M, 2 D) to those kept."""
+        new = rearrange(kv, "m (two h d) -> two (m h) d", two=2, h=attention.heads)
+        kept[:, :, i] = new
+        keys, values = kept[:, :, : i + 1].unbind(0)
+        weights = torch.bmm(query, keys.transpose(1, 2)).softmax(dim=-1)
+        taken: Tensor = attention.out(torch.bmm(weights, values).view(kv.shape[0], -1))
         return taken
 
 

@@ -182,7 +182,7 @@ class TransformerPolicy(StochasticPolicy):
         """(M, N, D), each agent's given the ``actions`` (M, N) or (M, N, D) of those before it."""
         if self.decoder is None:
             return rep
-        features: Tensor = self.decoder(self._embed(shifted(actions)), rep)
+        features: Tensor = self.decoder(self._embed(shifted(actions), self._table()), rep)
         return features
 
     @torch.no_grad()
@@ -196,23 +196,24 @@ class TransformerPolicy(StochasticPolicy):
         if self.decoder is None:
             return self._choose(self.head(rep), avail, self._noise(rep, generator))
         noise = self._noise(rep, generator)
-        cache = self.decoder.begin(rep)
+        cache, table = self.decoder.begin(rep), self._table()
         actions = rep.new_zeros((M, N, *self._action_shape))
         actions = actions if self._action_shape else actions.long()
-        token = self._embed(shifted(actions[:, :1]))[:, 0]
         for i in range(N):
+            tokens = shifted(actions[:, :1] if i == 0 else actions[:, i - 1 : i + 1])
+            token = self._embed(tokens[:, -1], table)
             outputs = self.head(self.decoder.step(cache, i, token, rep))  # type: ignore[arg-type]
             drawn = None if noise is None else noise[:, i]
             actions[:, i] = self._choose(outputs, avail[:, i], drawn)
-            if i + 1 < N:
-                token = self._embed(shifted(actions[:, i : i + 2]))[:, 1]
         return actions
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        """Embeddings (M, N, D) of ``tokens``, see :func:`shifted`."""
-        if tokens.dtype == torch.int64:
-            return F.gelu(F.embedding(tokens, self.token.weight.t()))
-        return F.gelu(self.token(tokens))
+    def _table(self) -> Tensor | None:
+        """Embeddings (A + 1, D) of all tokens of discrete actions."""
+        return None if self._action_shape else F.gelu(self.token.weight.t())
+
+    def _embed(self, tokens: Tensor, table: Tensor | None) -> Tensor:
+        """Embeddings (..., D) of ``tokens``, see :func:`shifted`."""
+        return F.gelu(self.token(tokens)) if table is None else F.embedding(tokens, table)
 
     def _value(self, rep: Tensor, features: Tensor) -> Tensor:
         values: Tensor = self.value(features if self._config.encoder == "none" else rep)

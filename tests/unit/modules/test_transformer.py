@@ -148,7 +148,7 @@ def test_acting_one_by_one_agrees_with_one_parallel_pass(
         if policy.decoder is None:
             return
         cache = policy.decoder.begin(rep)
-        tokens = policy._embed(shifted(acted))
+        tokens = policy._embed(shifted(acted), policy._table())
         steps = [
             policy.head(policy.decoder.step(cache, i, tokens[:, i], rep)) for i in range(n_agents)
         ]  # type: ignore[arg-type]
