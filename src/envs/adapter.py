@@ -75,8 +75,6 @@ class LiftedEnv:
             else LocalCopies(make, num_envs)
         )
         self.spec, self.num_envs = self._copies.spec, num_envs
-        if not isinstance(self.spec.action, Discrete):
-            raise EnvError(f"lifted environments need discrete actions; got {self.spec.action}")
         self._seed, self._max_failures = seed, config.max_failures
         # A crash inside this process has no process to restart.
         self._may_restart = config.processes
@@ -86,7 +84,7 @@ class LiftedEnv:
         B, N, spec = self.num_envs, self.spec.n_agents, self.spec
         self._obs = np.zeros((B, N, spec.obs_dim), np.float32)
         self._state = np.zeros((B, spec.state_dim), np.float32)
-        self._avail_actions = np.zeros((B, N, spec.n_actions), np.uint8)
+        self._avail_actions = np.zeros((B, N, spec.mask_dim), np.uint8)
         self._reward = np.zeros(B, np.float32)
         # A copy that was never reset counts as finished.
         self._terminated = np.ones(B, bool)
@@ -96,7 +94,8 @@ class LiftedEnv:
         self._info: dict[str, NDArray[Any]] = {"broken": np.zeros(B, bool)}
         self._episode = np.full(B, -1, np.int64)
         self._length = np.zeros(B, np.int64)
-        self._taken = np.zeros((B, spec.episode_limit, N), np.int64)
+        kind = np.int64 if isinstance(spec.action, Discrete) else np.float32
+        self._taken = np.zeros((B, spec.episode_limit, N, *spec.action_shape), kind)
         self._failures = np.zeros(B, np.int64)
         self._lost = np.zeros(B, bool)  # replay did not come back to where the episode was
 
@@ -119,16 +118,17 @@ class LiftedEnv:
             waiting = np.array([c for c, a in answers.items() if isinstance(a, Failure)], np.int64)
         return self._timestep()
 
-    def step(self, actions: NDArray[np.int64]) -> Timestep:
-        """Advance all unfinished copies by one step with ``actions`` (B, N).
+    def step(self, actions: NDArray[Any]) -> Timestep:
+        """Advance all unfinished copies by one step with ``actions`` (B, N), or (B, N, D) if continuous.
 
         Raises:
             EnvError: a copy has failed too often in a row, or runs beyond ``spec.episode_limit``.
         """
-        if actions.shape != self._taken.shape[::2]:
+        expected = self._taken[:, 0].shape
+        if actions.shape != expected:
+            axes = "(B, N, D)" if self.spec.action_shape else "(B, N)"
             raise EnvError(
-                f"step() expects actions of shape (B, N) = {self._taken.shape[::2]}, "
-                f"got {actions.shape}"
+                f"step() expects actions of shape {axes} = {expected}, got {actions.shape}"
             )
         going = np.flatnonzero(~(self._terminated | self._truncated))
         for copy in going[self._lost[going]].tolist():
@@ -146,7 +146,7 @@ class LiftedEnv:
                 self._failures[copy] = 0
         return self._timestep()
 
-    def _record(self, going: NDArray[np.int64], actions: NDArray[np.int64]) -> None:
+    def _record(self, going: NDArray[np.int64], actions: NDArray[Any]) -> None:
         over = going[self._length[going] >= self.spec.episode_limit]
         if over.size:
             raise EnvError(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EnvError
-from .protocol import Discrete, Env, EnvSpec, Timestep
+from .protocol import Box, Discrete, Env, EnvSpec, Timestep
 
 Snapshot = dict[str, NDArray[Any]]
 
@@ -71,8 +71,8 @@ def _check_spec(make: EnvFactory) -> Iterator[str]:
             value = getattr(spec, key)
             if not isinstance(value, int) or value < 1:
                 yield f"spec.{key} is {value!r}: make it a Python int of at least 1"
-        if not isinstance(spec.action, Discrete):
-            yield f"spec.action is {spec.action}: phalanx needs Discrete(n) actions"
+        if not isinstance(spec.action, Discrete | Box):
+            yield f"spec.action is {spec.action}: make it Discrete(n) or Box(low, high)"
         if spec.agent_groups is not None and len(spec.agent_groups) != spec.n_agents:
             yield (
                 f"spec.agent_groups has {len(spec.agent_groups)} entries for {spec.n_agents} agents: "
@@ -105,7 +105,7 @@ def _check_play(make: EnvFactory) -> Iterator[str]:
                     "or raise the limit"
                 )
                 return
-            actions = _act(seen, players)
+            actions = _act(env.spec, seen, players)
             if actions is None:
                 return
             before = _snapshot(seen)
@@ -127,7 +127,8 @@ def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
     if isinstance(masks, np.ndarray) and masks.ndim == 3:
         if not np.isin(masks, (0, 1)).all():
             yield f"avail_actions holds other values than 0 and 1 {when}"
-        for b, n in np.argwhere(masks.sum(axis=-1) == 0)[:1].tolist():
+        without = masks.sum(axis=-1) == 0 if isinstance(spec.action, Discrete) else np.empty((0, 2))
+        for b, n in np.argwhere(without)[:1].tolist():
             yield (
                 f"agent {n} of copy {b} has no available action {when}: leave one (e.g. `no-op`) to "
                 "every agent at all times, dead or not"
@@ -142,7 +143,7 @@ def _wrong_shape(spec: EnvSpec, seen: Timestep) -> list[str]:
     expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
         "obs": ((B, N, spec.obs_dim), np.float32),
         "state": ((B, spec.state_dim), np.float32),
-        "avail_actions": ((B, N, spec.n_actions), np.uint8),
+        "avail_actions": ((B, N, spec.mask_dim), np.uint8),
         "reward": ((B,), np.float32),
         "terminated": ((B,), np.bool_),
         "truncated": ((B,), np.bool_),
@@ -164,9 +165,13 @@ def _wrong_shape(spec: EnvSpec, seen: Timestep) -> list[str]:
     return mistakes
 
 
-def _act(seen: Timestep, players: list[np.random.Generator]) -> NDArray[np.int64] | None:
-    """(B, N) random available actions, drawn copy by copy so that B does not matter."""
+def _act(spec: EnvSpec, seen: Timestep, players: list[np.random.Generator]) -> NDArray[Any] | None:
+    """Random actions, available or within bounds, drawn copy by copy so that B does not matter."""
     B, N, _ = seen.avail_actions.shape
+    if isinstance(spec.action, Box):
+        low, high = spec.action.low, spec.action.high
+        every = [players[b].uniform(low, high, (N, len(low))) for b in range(B)]
+        return np.array(every, np.float32)
     if (seen.avail_actions.sum(axis=-1) == 0).any():
         return None
     draws = [
@@ -197,7 +202,7 @@ def _check_masked_reset(make: EnvFactory) -> Iterator[str]:
     try:
         seen = env.reset()
         players = [np.random.default_rng([1, b]) for b in range(_COPIES)]
-        actions = _act(seen, players)
+        actions = _act(env.spec, seen, players)
         assert actions is not None
         before = _snapshot(env.step(actions))
         after = env.reset(np.array([True] + [False] * (_COPIES - 1)))
@@ -219,7 +224,7 @@ class _Player:
 
     def step(self) -> Iterator[tuple[NDArray[np.bool_], Snapshot]]:
         """Which copies (B,) moved on, and what was seen then: after the step, after restarts."""
-        actions = _act(self.seen, self._generators)
+        actions = _act(self._env.spec, self.seen, self._generators)
         assert actions is not None, "_check_play comes first"
         self.seen = self._env.step(actions)
         yield np.ones(self._env.num_envs, bool), _snapshot(self.seen)

@@ -25,7 +25,7 @@ class Copies(Protocol):
         """Start an episode with the given seed in each of these copies."""
         ...
 
-    def step(self, actions: Mapping[int, list[int]]) -> dict[int, Seen | Failure]:
+    def step(self, actions: Mapping[int, list[Any]]) -> dict[int, Seen | Failure]:
         """Step each of these copies."""
         ...
 
@@ -45,7 +45,7 @@ class LocalCopies:
         """Start an episode with the given seed in each of these copies."""
         return {c: _ask(self._envs[c].reset, seed) for c, seed in seeds.items()}
 
-    def step(self, actions: Mapping[int, list[int]]) -> dict[int, Seen | Failure]:
+    def step(self, actions: Mapping[int, list[Any]]) -> dict[int, Seen | Failure]:
         """Step each of these copies."""
         return {c: _ask(self._envs[c].step, taken) for c, taken in actions.items()}
 
@@ -109,7 +109,7 @@ class ProcessCopies:
         self._fresh -= set(seeds)
         return {c: answers[c] for c in seeds}
 
-    def step(self, actions: Mapping[int, list[int]]) -> dict[int, Seen | Failure]:
+    def step(self, actions: Mapping[int, list[Any]]) -> dict[int, Seen | Failure]:
         """Step each of these copies, all at the same time."""
         return self._exchange("step", actions, self._step_timeout)
 

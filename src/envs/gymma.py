@@ -51,7 +51,7 @@ class GymTeam:
         self._steps = 0
         return self._seen(observations, 0.0, terminated=False, truncated=False)
 
-    def step(self, actions: Sequence[int]) -> Seen:
+    def step(self, actions: Sequence[Any]) -> Seen:
         """Take one action per agent (N)."""
         native = tuple(self._spaces.native(n, a) for n, a in enumerate(actions))
         observations, rewards, terminated, truncated, _ = self._env.step(native)

@@ -41,7 +41,7 @@ class ParallelTeam:
         self.spec = self._spaces.spec(config.time_limit, has_alive=True)
         N = self.spec.n_agents
         self._obs = np.zeros((N, self.spec.obs_dim), np.float32)
-        self._avail_actions = np.zeros((N, self.spec.n_actions), np.uint8)
+        self._avail_actions = np.zeros((N, self.spec.mask_dim), np.uint8)
         self._alive = np.zeros(N, bool)
         self._steps = 0
 
@@ -52,8 +52,8 @@ class ParallelTeam:
         self._set_alive(set())
         return self._seen(observations, infos, 0.0, terminated=False, truncated=False)
 
-    def step(self, actions: Sequence[int]) -> Seen:
-        """Take one action per agent (N)."""
+    def step(self, actions: Sequence[Any]) -> Seen:
+        """Take one action per agent (N); continuous ones are clipped to their bounds."""
         playing = set(self._env.agents)
         native = {
             agent: self._spaces.native(n, actions[n])

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Discrete:
@@ -59,10 +61,14 @@ class EnvSpec:
         """A, number of discrete actions.
 
         Raises:
-            TypeError: the action space is continuous.
+            ConfigError: the action space is continuous.
         """
         if not isinstance(self.action, Discrete):
-            raise TypeError(f"a continuous action space ({self.action}) has no n_actions")
+            raise ConfigError(
+                f"this environment's actions are continuous ({len(self.action.low)} dimensions), but a "
+                "chosen part needs discrete ones. Policy-gradient algorithms take both: --config=mappo, "
+                "mat, happo ..."
+            )
         return self.action.n
 
     @property

@@ -38,8 +38,8 @@ class SingleEnv(Protocol):
         """Start an episode."""
         ...
 
-    def step(self, actions: Sequence[int]) -> Seen:
-        """Take one action per agent (N)."""
+    def step(self, actions: Sequence[Any]) -> Seen:
+        """Take one action per agent (N): a number, or a list of D numbers where continuous."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..errors import EnvError
 from .adapter import LiftedConfig
-from .protocol import Discrete, EnvSpec
+from .protocol import Box, Discrete, EnvSpec
 
 Scalarisation = Literal["sum", "mean"]
 REWARD_OF_TEAM: dict[Scalarisation, Callable[[Iterable[float]], float]] = {
@@ -52,13 +52,8 @@ class TeamSpaces:
         from gymnasium import spaces
 
         self._flatten = spaces.flatten
-        for space in actions:
-            if not isinstance(space, spaces.Discrete):
-                raise EnvError(
-                    f"env {name} offers actions {_short(space)}; phalanx needs discrete actions, "
-                    "one Discrete(n) for each agent"
-                )
-        self._starts = [int(space.start) for space in actions]
+        self._actions = list(actions)
+        self.action = _common(name, self._actions)
         self._spaces = list(observations)
         try:
             sizes = [int(spaces.flatdim(space)) for space in observations]
@@ -67,11 +62,13 @@ class TeamSpaces:
                 f"env {name} has an observation space that cannot be made a vector: {error}"
             ) from error
         self.n_agents = len(sizes)
-        self.obs_dim, self.n_actions = max(sizes), max(int(space.n) for space in actions)
-        self.available = np.zeros((self.n_agents, self.n_actions), np.uint8)
-        for agent, space in enumerate(actions):
-            self.available[agent, : int(space.n)] = 1
-        kinds = [(size, int(space.n)) for size, space in zip(sizes, actions, strict=True)]
+        self.obs_dim = max(sizes)
+        # Continuous actions need no mask, their spaces are all alike.
+        choices = [int(getattr(space, "n", 0)) for space in actions]
+        self.available = np.zeros((self.n_agents, max(choices)), np.uint8)
+        for agent, n in enumerate(choices):
+            self.available[agent, :n] = 1
+        kinds = list(zip(sizes, choices, strict=True))
         order = list(dict.fromkeys(kinds))
         self._groups = tuple(order.index(kind) for kind in kinds) if len(order) > 1 else None
 
@@ -81,7 +78,7 @@ class TeamSpaces:
             n_agents=self.n_agents,
             obs_dim=self.obs_dim,
             state_dim=self.n_agents * self.obs_dim,
-            action=Discrete(self.n_actions),
+            action=self.action,
             episode_limit=episode_limit,
             agent_groups=self._groups,
             has_alive=has_alive,
@@ -93,9 +90,33 @@ class TeamSpaces:
         out[: flat.size] = flat
         out[flat.size :] = 0
 
-    def native(self, agent: int, action: int) -> int:
-        """The library's number of an action: ``Discrete`` spaces may start anywhere."""
-        return action + self._starts[agent]
+    def native(self, agent: int, action: Any) -> Any:
+        """An action as the library has it: ``Discrete`` may start anywhere, ``Box`` has bounds."""
+        space = self._actions[agent]
+        if isinstance(self.action, Discrete):
+            return int(action) + int(space.start)
+        return np.clip(np.asarray(action, space.dtype), space.low, space.high)
+
+
+def _common(name: str, actions: Sequence[Any]) -> Discrete | Box:
+    """The action space that covers those of all agents."""
+    from gymnasium import spaces
+
+    if all(isinstance(space, spaces.Discrete) for space in actions):
+        return Discrete(max(int(space.n) for space in actions))
+    first = actions[0]
+    if all(isinstance(space, spaces.Box) and space.is_bounded() for space in actions):
+        if len(first.shape) == 1 and all(space == first for space in actions):
+            return Box(tuple(first.low.tolist()), tuple(first.high.tolist()))
+        raise EnvError(
+            f"env {name} offers agents different continuous actions "
+            f"({', '.join(_short(space) for space in actions)}); phalanx needs the same vector for all"
+        )
+    odd = next((a for a in actions if not isinstance(a, spaces.Discrete)), first)
+    raise EnvError(
+        f"env {name} offers actions {_short(odd)}; phalanx needs discrete actions, one Discrete(n) for "
+        "each agent, or the same bounded vector Box for all"
+    )
 
 
 def _short(space: Any) -> str:

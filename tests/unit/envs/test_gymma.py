@@ -94,7 +94,7 @@ def test_the_clock_may_count_as_an_end() -> None:
     assert team.step([0, 0])[4:6] == (True, True)
 
 
-def test_continuous_actions_are_refused_with_a_sentence() -> None:
+def test_mixed_actions_are_refused_with_a_sentence() -> None:
     with pytest.raises(EnvError, match=r"env BoxTeam-v0 offers actions Box\(2\); .* discrete"):
         GymTeam("BoxTeam-v0", TeamConfig())
 
