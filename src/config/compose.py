@@ -291,7 +291,8 @@ def _matching(overrides: list[Entry], routed: list[Entry], router: _Router) -> l
                 router.route(Entry(k, v, block.origin), []) for k, v in item["when"].items()
             ]
             if all(c is not None and values.get(c.key) == c.value for c in conditions):
-                matched += [Entry(k, v, block.origin) for k, v in item.items() if k != "when"]
+                values_of_block = {k: v for k, v in item.items() if k != "when"}
+                matched += [replace(block, key=k, value=v) for k, v in values_of_block.items()]
     return matched
 
 

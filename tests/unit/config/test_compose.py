@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from phalanx.config import Composed, compose, compose_stored
-from phalanx.config.sources import CONFIG_DIR, parse_value
+from phalanx.config.sources import CONFIG_DIR, parse_value, read_yaml
+from phalanx.envs.battle import map_names
 from phalanx.errors import ConfigError, PhalanxError
 from phalanx.registry import REGISTRIES
 
@@ -259,6 +260,33 @@ def test_every_shipped_algorithm_composes_and_comments_its_keys(file: str) -> No
     assert composed.notes == []
     for key, (_, _, description) in composed.full_keys().items():
         assert description, f"{key} has no description"
+
+
+def test_what_a_config_leaves_of_the_one_it_extends_needs_no_note(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: qmix\nname: mine\nmixer: vdn\n")
+    assert compose(str(file), "matrix").notes == []
+    file.write_text("extends: vdn\nname: mine\nmixing_embed_dim: 8\n")
+    (note,) = compose(str(file), "matrix").notes
+    assert "mine.yaml:3: mixing_embed_dim skipped" in note
+
+
+@pytest.mark.parametrize("file", ["mappo", "happo", "mat"])
+def test_settings_of_single_maps_are_of_maps_there_are(file: str) -> None:
+    entries = read_yaml(CONFIG_DIR / "algs" / f"{file}.yaml")
+    (blocks,) = (e.value for e in entries if e.key == "overrides")
+    for block in blocks:
+        name = block["when"]["map_name"]
+        assert name in map_names()
+        assert compose(file, "sc2", [f"map_name={name}"]).notes == []
+
+
+def test_the_heir_has_the_last_word_on_a_map() -> None:
+    clips = [
+        compose(name, "sc2", ["map_name=3s5z"]).parts["learner"].clip_param  # type: ignore[attr-defined]
+        for name in ("mappo", "mat")
+    ]
+    assert clips == [0.2, 0.05]
 
 
 @pytest.mark.parametrize("file", sorted(p.stem for p in (CONFIG_DIR / "envs").glob("*.yaml")))
