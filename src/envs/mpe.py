@@ -35,8 +35,9 @@ class ParticleEnv(LiftedEnv):
 
 
 def _team(config: ParticleEnv.Config) -> ParallelTeam:
-    tasks = [m.name for m in pkgutil.iter_modules(require("mpe2", "mpe", "env mpe").__path__)]
-    tasks = [name for name in tasks if name.startswith("simple")]
+    package = require("mpe2", "mpe", "env mpe")
+    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
+    tasks = [name for name in modules if name.startswith("simple")]
     if config.key not in tasks:
         raise EnvError(
             f"mpe2 has no task {config.key!r}.{did_you_mean(config.key, tasks)} "
