@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON_IN_VENV := .venv/bin/python
 TEST_JOBS ?= 2
-RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=20000 test_interval=10000 log_interval=2000 save_model_interval=10000
+RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=12000 test_interval=6000 log_interval=1000 save_model_interval=6000
 
 .PHONY: run test lint unit setup clean
 
