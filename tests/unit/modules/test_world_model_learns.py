@@ -74,8 +74,10 @@ def errors() -> dict[str, float]:
     parts = assemble({"world_model": options}, spec=train.spec, world_model="disentangled")
     policy, model = parts.build("policy"), parts.build("world_model")
     policy.load_state_dict(taught.build("policy").state_dict())
+    updates = 600
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(600):
+    annealed = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, updates)
+    for _ in range(updates):
         batch = draw()
         packing = Packing.of(batch.lengths + 1, batch.max_t + 1, CPU)
         with torch.no_grad():
@@ -83,6 +85,7 @@ def errors() -> dict[str, float]:
         optimiser.zero_grad()
         weighted_sum(model(unrolled, batch, packing).losses, model.loss_weights).backward()
         optimiser.step()
+        annealed.step()
 
     packing = Packing.of(fresh.lengths + 1, fresh.max_t + 1, CPU)
     branch, at = model.action_conditioned, packing.previous
