@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,8 @@ from .units import LINE, Slots
 
 if TYPE_CHECKING:
     from .watch import Recorder
+
+SHARES_PER_THREAD = 2
 
 
 class VecBattle:
@@ -163,9 +165,11 @@ class VecBattle:
         self._out = _empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
-        # The calling thread takes the first share.
-        cuts = np.linspace(0, self.num_envs, self.threads + 1).astype(int).tolist()
-        self._shares = list(pairwise(cuts))
+        # More shares than threads: whoever is done first, or was woken late, leaves work to the others.
+        shares = 1 if self.threads == 1 else min(self.num_envs, SHARES_PER_THREAD * self.threads)
+        self._shares = list(
+            pairwise(np.linspace(0, self.num_envs, shares + 1).astype(int).tolist())
+        )
         self._pool = ThreadPoolExecutor(threads - 1) if self.threads > 1 else None
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))  # one where teams are drawn
@@ -240,16 +244,15 @@ class VecBattle:
         self._recorder.stepped(running)
 
     def _step_all(self, orders: NDArray[np.int64]) -> None:
-        if self._pool is None:
-            self._step(0, self.num_envs, orders, 0)
-            return
-        pieces = [
-            self._pool.submit(self._step, first, last, orders, thread)
-            for thread, (first, last) in enumerate(self._shares[1:], 1)
-        ]
-        self._step(*self._shares[0], orders, 0)
-        for piece in pieces:
-            piece.result()
+        shares = iter(self._shares)
+        helpers: list[Future[None]] = []
+        if self._pool is not None:
+            others = range(1, self.threads)
+            helpers = [self._pool.submit(self._step, shares, orders, i) for i in others]
+        self._step(shares, orders, 0)
+        for helper in helpers:
+            if not helper.cancel():  # cancelled: nothing was left to do before it began
+                helper.result()
 
     def record(self, battles: Iterable[int] | None = None, episodes: int | None = None) -> Recorder:
         """Record these battles (all without a choice) from their next episode on, or from this one where
@@ -415,13 +418,16 @@ class VecBattle:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def _step(self, first: int, last: int, actions: NDArray[np.int64], thread: int) -> None:
+    def _step(
+        self, shares: Iterator[tuple[int, int]], actions: NDArray[np.int64], thread: int
+    ) -> None:
         work, bodies, pairs = self._work[thread]
-        engine.step_battles(
-            first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-            work, bodies, pairs, self._draw, self._battle_state, self._out, *self._tables,
-            self._ground,
-        )  # fmt: skip
+        for first, last in shares:
+            engine.step_battles(
+                first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
+                work, bodies, pairs, self._draw, self._battle_state, self._out, *self._tables,
+                self._ground,
+            )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
         if mask is None:
