@@ -206,16 +206,18 @@ def named_target(name: str, results_dir: Path, database: str = DEFAULT_DATABASE)
         if not os.environ.get(variable):
             raise ConfigError(f"{name}: the environment variable {variable} is not set")
         return Target(database, url=_checked(os.environ[variable]))
-    _refuse_password(name, "the command line")
+    _refuse_password(name, "the command line", "a variable of your own and give env:VARIABLE")
     return Target(database, url=_checked(name))
 
 
-def _refuse_password(address: str, origin: str) -> None:
+def _refuse_password(
+    address: str, origin: str, instead: str = f"the environment variable {URL_VARIABLE}"
+) -> None:
     user = address.partition("://")[2] or address
     if ":" in user.rpartition("@")[0] or _SECRET_OPTION.search(address):
         raise ConfigError(
             f"{origin}: a password there would end up in process lists and in the run's record. "
-            f"Put the address into the environment variable {URL_VARIABLE} instead."
+            f"Put the address into {instead}."
         )
 
 
