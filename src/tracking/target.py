@@ -206,7 +206,7 @@ def named_target(name: str, results_dir: Path, database: str = DEFAULT_DATABASE)
         if not os.environ.get(variable):
             raise ConfigError(f"{name}: the environment variable {variable} is not set")
         return Target(database, url=_checked(os.environ[variable]))
-    _refuse_password(name, "the command line", "a variable of your own and give env:VARIABLE")
+    _refuse_password(name, "the command line", "an environment variable and give env:VARIABLE")
     return Target(database, url=_checked(name))
 
 
