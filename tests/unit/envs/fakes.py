@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Sequence
@@ -16,13 +17,22 @@ from phalanx.envs.single import Seen
 Fault = Literal["", "raise", "exit", "hang"]
 
 
+def _take_one(flag: Path) -> bool:
+    """Shorten the file by a byte, if it has one; two copies never take the same."""
+    with flag.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        left = file.seek(0, os.SEEK_END)
+        file.truncate(max(left - 1, 0))
+    return left > 0
+
+
 class Walk:
     """Two agents drift randomly; the episode's length depends on its seed.
 
     Args:
         fault: what goes wrong.
         when: ``reset``, or ``step`` (the second one).
-        flag: file that says how many more times it goes wrong; empty means always.
+        flag: file as many bytes long as times it still goes wrong; empty means always.
     """
 
     def __init__(self, fault: Fault = "", when: str = "step", flag: str = "") -> None:
@@ -53,11 +63,8 @@ class Walk:
         return self._seen(float(self._place.sum()))
 
     def _misbehave(self) -> None:
-        if self._flag:
-            left = int(Path(self._flag).read_text())
-            if left == 0:
-                return
-            Path(self._flag).write_text(str(left - 1))
+        if self._flag and not _take_one(Path(self._flag)):
+            return
         if self._fault == "raise":
             raise ZeroDivisionError("the game crashed")
         if self._fault == "exit":

@@ -142,7 +142,7 @@ def test_a_fault_costs_one_episode(
     lift: Lift, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: Any, words: str
 ) -> None:
     flag = tmp_path / "faults"
-    flag.write_text("1")
+    flag.write_text(".")
     make = functools.partial(Walk, fault, "step", str(flag))
     env = lift(make, num_envs=1, processes=True, step_timeout=1.0)
     env.reset()
@@ -162,7 +162,7 @@ def test_a_fault_costs_one_episode(
 
 def test_a_reset_that_fails_is_tried_again(lift: Lift, tmp_path: Path) -> None:
     flag = tmp_path / "faults"
-    flag.write_text("2")
+    flag.write_text("..")
     env = lift(functools.partial(Walk, "exit", "reset", str(flag)), num_envs=1, processes=True)
     seen = env.reset()
     assert not seen.terminated[0]
@@ -171,7 +171,7 @@ def test_a_reset_that_fails_is_tried_again(lift: Lift, tmp_path: Path) -> None:
 
 def test_one_faulty_copy_leaves_the_others_alone(lift: Lift, tmp_path: Path) -> None:
     flag = tmp_path / "faults"
-    flag.write_text("1")
+    flag.write_text(".")
     env = lift(functools.partial(Walk, "exit", "step", str(flag)), num_envs=2, processes=True)
     env.reset()
     env.step(actions_at(0, 2))
