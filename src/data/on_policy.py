@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..envs.protocol import EnvSpec
@@ -66,16 +65,17 @@ class OnPolicyBuffer:
         """What waits here; nothing between updates."""
         if self._store is None or not self._count or not contents:
             return {"count": 0}
-        episodes = self._store.pack(np.arange(self._count))
-        carry = {k.removeprefix("carry_"): v for k, v in episodes.items() if "carry_" in k}
-        return {"count": self._count, "episodes": episodes, "carry": carry}
+        return {"count": self._count, "episodes": self._store.pack(np.arange(self._count))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`."""
         self._count = state["count"]
         if self._count:
-            carry: dict[str, torch.Tensor] | None = state["carry"] or None
+            episodes = state["episodes"]
             self._store = EpisodeStore(
-                2 * self._count, self._spec, optional=self._optional, carry=carry
+                2 * self._count,
+                self._spec,
+                optional=self._optional,
+                carry=EpisodeStore.packed_carry(episodes) or None,
             )
-            self._store.unpack(np.arange(self._count), state["episodes"])
+            self._store.unpack(np.arange(self._count), episodes)

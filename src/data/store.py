@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ..envs.protocol import EnvSpec, Timestep
 from .batch import EpisodeBatch, episode_fields
 
+_CARRY = "carry_"  # before the names of the policy's memory in a checkpoint
+
 
 class EpisodeStore:
     """Rows of one episode each.
@@ -139,8 +141,13 @@ class EpisodeStore:
             empty = np.zeros((0, *field.shape), field.dtype)
             packed[name] = torch.from_numpy(np.concatenate([empty, *parts]))
         for name, kept in (self.carry or {}).items():
-            packed[f"carry_{name}"] = kept[torch.from_numpy(rows)]
+            packed[_CARRY + name] = kept[torch.from_numpy(rows)]
         return packed
+
+    @staticmethod
+    def packed_carry(packed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What :meth:`pack` has of the policy's memory."""
+        return {k.removeprefix(_CARRY): v for k, v in packed.items() if k.startswith(_CARRY)}
 
     def unpack(self, rows: NDArray[np.int64], packed: dict[str, torch.Tensor]) -> None:
         """Undo :meth:`pack` into ``rows``."""
@@ -153,4 +160,4 @@ class EpisodeStore:
                 self.arrays[name][r, :steps] = values[start : start + steps]
                 start += steps
         for name, kept in (self.carry or {}).items():
-            kept[torch.from_numpy(rows)] = packed[f"carry_{name}"]
+            kept[torch.from_numpy(rows)] = packed[_CARRY + name]

@@ -77,13 +77,11 @@ class HAPPOLearner(PPOLearner):
             if i != order[-1]:
                 self.factor = self.factor * self._change(i, batch, cutting, targets)
         critic_sums = MetricSums()
-        for _ in range(self.config.critic_epoch):
-            for part in self._parts(cutting):
-                self.track_returns(part, targets)
-                chunks = Chunks.of(batch, part, targets.carry)
-                loss = self.critic_loss(chunks, None, part, targets)
-                self._descend(self.config.value_loss_coef * loss, self.optimisers[-1:])
-                critic_sums.add({"loss_value": loss})
+        for part, chunks in self._minibatches(self.config.critic_epoch, batch, cutting, targets):
+            self.track_returns(part, targets)
+            loss = self.critic_loss(chunks, None, part, targets)
+            self._descend(self.config.value_loss_coef * loss, self.optimisers[-1:])
+            critic_sums.add({"loss_value": loss})
         sums.add(actor_sums.means_on_device() | critic_sums.means_on_device())
 
     def _improve_agent(
@@ -98,15 +96,13 @@ class HAPPOLearner(PPOLearner):
         own = torch.zeros_like(targets.active)
         own[..., member] = targets.active[..., member]
         advantage = normalised(targets.raw_advantage, own)
-        for _ in range(self.config.ppo_epoch):
-            for part in self._parts(cutting):
-                chunks = Chunks.of(batch, part, targets.carry)
-                evaluation = self._evaluate(chunks, member)
-                loss, metrics = self.policy_loss(
-                    evaluation, part, targets, member, self.factor, advantage
-                )
-                norm = self._descend(loss, [self.optimisers[member]])
-                sums.add({"loss": loss, **metrics, **norm})
+        for part, chunks in self._minibatches(self.config.ppo_epoch, batch, cutting, targets):
+            evaluation = self._evaluate(chunks, member)
+            loss, metrics = self.policy_loss(
+                evaluation, part, targets, member, self.factor, advantage
+            )
+            norm = self._descend(loss, [self.optimisers[member]])
+            sums.add({"loss": loss, **metrics, **norm})
 
     @torch.no_grad()
     def _change(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -181,18 +182,16 @@ class PPOLearner:
         self, batch: EpisodeBatch, cutting: Cutting, targets: Targets, sums: MetricSums
     ) -> None:
         """All gradient steps of one update."""
-        for _ in range(self.config.ppo_epoch):
-            for part in self._parts(cutting):
-                self.track_returns(part, targets)
-                chunks = Chunks.of(batch, part, targets.carry)
-                evaluation = self.policy.evaluate(chunks)
-                policy_loss, metrics = self.policy_loss(evaluation, part, targets)
-                critic_loss = self.critic_loss(chunks, evaluation, part, targets)
-                loss = policy_loss + self.config.value_loss_coef * critic_loss
-                sums.add(
-                    {"loss": loss, "loss_value": critic_loss, **metrics}
-                    | self._descend(loss, self.optimisers)
-                )
+        for part, chunks in self._minibatches(self.config.ppo_epoch, batch, cutting, targets):
+            self.track_returns(part, targets)
+            evaluation = self.policy.evaluate(chunks)
+            policy_loss, metrics = self.policy_loss(evaluation, part, targets)
+            critic_loss = self.critic_loss(chunks, evaluation, part, targets)
+            loss = policy_loss + self.config.value_loss_coef * critic_loss
+            sums.add(
+                {"loss": loss, "loss_value": critic_loss, **metrics}
+                | self._descend(loss, self.optimisers)
+            )
 
     def policy_loss(
         self,
@@ -325,14 +324,20 @@ class PPOLearner:
             optimiser.step()
         return {"grad_norm": norms[0]}
 
-    def _parts(self, cutting: Cutting) -> Iterator[Cutting]:
-        """The chunks of ``cutting`` in random order, split into minibatches."""
+    def _minibatches(
+        self, passes: int, batch: EpisodeBatch, cutting: Cutting, targets: Targets
+    ) -> Iterator[tuple[Cutting, Chunks]]:
+        """What each gradient step of so many passes reads: the chunks in random order, split evenly."""
         if self.config.num_mini_batch == 1:
-            yield cutting
+            # The same for every pass, so gathered once.
+            whole = Chunks.of(batch, cutting, targets.carry)
+            yield from itertools.repeat((cutting, whole), passes)
             return
-        order = torch.randperm(len(cutting), generator=self._generator)
-        for members in order.tensor_split(min(self.config.num_mini_batch, len(cutting))):
-            yield cutting.part(members)
+        for _ in range(passes):
+            order = torch.randperm(len(cutting), generator=self._generator)
+            for members in order.tensor_split(min(self.config.num_mini_batch, len(cutting))):
+                part = cutting.part(members)
+                yield part, Chunks.of(batch, part, targets.carry)
 
     def _values(self, chunks: Chunks, evaluation: Evaluation | None, part: Cutting) -> Tensor:
         """(K, C, V) in the critic's units; the policy's own where it has some."""

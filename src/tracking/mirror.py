@@ -256,11 +256,10 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             "meta.config_digest": run.run["meta"].get("config_digest"),
             "_id": {"$ne": self.run_entry["_id"]},
         }
+        # Those with a folder here were named at the start.
         for other in self._db.runs.find(wanted, {"status": 1, "meta.uid": 1}):
             if not (run.directory.parent / str(other["meta"]["uid"])).is_dir():
-                sync.say_repeat(
-                    str(other["_id"]), other["status"]
-                )  # those here were named at the start
+                sync.say_repeat(str(other["_id"]), other["status"])
 
     def _deliver_leftover(self) -> None:
         """Deliver one earlier run that no database has, if there is one."""

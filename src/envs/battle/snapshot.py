@@ -12,7 +12,15 @@ from . import engine
 from .door import numbers
 from .layout import HEALTH, N_REAL, SHIELD, Real, make_work
 from .maps import BattleMap, find_map
-from .rules import Options, as_record, build_features, build_rules, read_options, slots_of
+from .rules import (
+    Options,
+    actions_of,
+    as_record,
+    build_features,
+    build_rules,
+    read_options,
+    slots_of,
+)
 from .terrain import load_terrain
 from .units import Slots
 from .vec import pack_units
@@ -52,8 +60,9 @@ def observe(
     enemies = numbers("enemy", enemy, (*batch, e, 4)).reshape(-1, e, 4)
     last = numbers("last_action", last_action, (*batch, n)).reshape(-1, n)
     clock = numbers("step", step, batch).reshape(-1) / battle_map.limit
-    if not ((last >= -1) & (last < 6 + e) & (last == np.floor(last))).all():
-        raise EnvError(f"last_action must be whole numbers from -1 (none yet) to {5 + e}.")
+    highest = actions_of(battle_map, options) - 1
+    if not ((last >= -1) & (last <= highest) & (last == np.floor(last))).all():
+        raise EnvError(f"last_action must be whole numbers from -1 (none yet) to {highest}.")
     units = np.zeros((len(allies), N_REAL, n + e))
     pack_units(allies, enemies, units)
     views = look_at(units, last.astype(np.int64), clock, battle_map, options, stats)

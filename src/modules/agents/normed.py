@@ -8,13 +8,13 @@ import torch
 from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...envs.protocol import Discrete, EnvSpec
 from ...errors import ConfigError
 from ...registry import AGENTS, PartConfig
 from ..layers.gru import PackedGRU
 from ..layers.normed import ActionHead, Activation, normed_mlp
+from ..layers.one_hot import one_hot_actions, with_agent_id
 from ..layers.packing import Packing
 from .base import Agent, AgentOutput
 
@@ -159,10 +159,6 @@ class NormedAgent(Agent):
 
     def _inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
         """(B, T, N, I): observation, one-hot last action (zeros where none), one-hot agent."""
-        parts = [obs]
         if self._last_action:
-            parts.append(F.one_hot(last_actions, self._last_action + 1)[..., 1:].to(obs.dtype))
-        if self._agent_id:
-            one_hot = torch.eye(self.n_agents, dtype=obs.dtype, device=obs.device)
-            parts.append(one_hot.expand(*obs.shape[:-1], self.n_agents))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
+            obs = torch.cat([obs, one_hot_actions(last_actions, self._last_action)], dim=-1)
+        return with_agent_id(obs) if self._agent_id else obs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
 from ...registry import CRITICS, PartConfig
+from ..layers.one_hot import with_agent_id
 from ..layers.transformer import AgentEncoder, value_head
 from .base import Critic
 
@@ -24,7 +24,7 @@ class AttentionCritic(Critic):
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
-        self._agent_id, self._n_agents = config.see_agent_id, spec.n_agents
+        self._agent_id = config.see_agent_id
         inputs = spec.obs_dim + (spec.n_agents if config.see_agent_id else 0)
         self.encoder = AgentEncoder(inputs, config.n_embd, config.n_block, config.n_head)
         self.value = value_head(config.n_embd)
@@ -39,7 +39,6 @@ class AttentionCritic(Critic):
     def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
         """Values (M, N)."""
         if self._agent_id:
-            who = torch.eye(self._n_agents, dtype=obs.dtype, device=obs.device)
-            obs = torch.cat([obs, who.expand(obs.shape[0], -1, -1)], dim=-1)
+            obs = with_agent_id(obs)
         values: Tensor = self.value(self.encoder(obs))
         return values.squeeze(-1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...envs.protocol import EnvSpec
 from ...registry import CRITICS, PartConfig
 from ..layers.normed import Activation, linear, normed_mlp
+from ..layers.one_hot import with_agent_id
 from .base import Critic
 
 
@@ -60,10 +61,7 @@ class NormedCritic(Critic):
         parts = [state[:, None].expand(M, N, -1)] if self._config.see_state else []
         parts += [obs] if self._config.see_obs else []
         seen = torch.cat(parts, dim=-1) * alive[..., None]
-        if not self._config.see_agent_id:
-            return seen
-        one_hot = torch.eye(N, dtype=seen.dtype, device=seen.device)
-        return torch.cat([seen, one_hot.expand(M, N, N)], dim=-1)
+        return with_agent_id(seen) if self._config.see_agent_id else seen
 
     def _value(self, x: Tensor) -> Tensor:
         values: Tensor = self.value(self.base(x))

@@ -15,6 +15,7 @@ from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
 from ..layers.distributions import distribution_of
 from ..layers.normed import HIDDEN_GAIN, ActionHead, linear
+from ..layers.one_hot import with_agent_id
 from ..layers.transformer import (
     AgentEncoder,
     AttentionDecoder,
@@ -173,8 +174,7 @@ class TransformerPolicy(StochasticPolicy):
     def encode(self, obs: Tensor, order: Tensor | None = None) -> Tensor:
         """Representations (M, N, D) of obs (M, N, O), by position in ``order`` (M, N)."""
         if self._config.obs_agent_id:
-            who = torch.eye(self.n_agents, dtype=obs.dtype, device=obs.device)
-            obs = torch.cat([obs, who.expand(obs.shape[0], -1, -1)], dim=-1)
+            obs = with_agent_id(obs)
         rep: Tensor = self.encoder(_permuted(obs, order))
         return rep
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..layers.gala import Operators
 from ..layers.gaussian import Gaussian
+from ..layers.one_hot import one_hot_actions
 from ..layers.packing import Packing
 from ..layers.vae import TransitionVAE
 from .branch import BranchOutput, BranchSettings, Draw, joint
@@ -148,9 +149,3 @@ class ActionConditioned(nn.Module):
             state = following.sample(draw(following.mean.shape))
             states.append(state)
         return states
-
-
-def one_hot_actions(last_actions: Tensor, n_actions: int) -> Tensor:
-    """(..., A) float one-hot of ``last_actions`` (...) plus one; zeros where there was none."""
-    marked = torch.zeros(*last_actions.shape, n_actions + 1, device=last_actions.device)
-    return marked.scatter_(-1, last_actions[..., None], 1.0)[..., 1:]

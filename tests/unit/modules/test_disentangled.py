@@ -11,9 +11,10 @@ from torch import Tensor
 from phalanx.errors import ConfigError
 from phalanx.modules.layers.gala import GALA, Operators
 from phalanx.modules.layers.gaussian import Gaussian
+from phalanx.modules.layers.one_hot import one_hot_actions
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.layers.vae import JointAutoEncoder
-from phalanx.modules.world_models.action_conditioned import imagined_actions, one_hot_actions
+from phalanx.modules.world_models.action_conditioned import imagined_actions
 from phalanx.modules.world_models.base import weighted_sum
 from phalanx.modules.world_models.branch import Noise, joint
 from phalanx.modules.world_models.disentangled import Disentangled

@@ -14,8 +14,8 @@ from phalanx.data.store import EpisodeStore
 from phalanx.envs.battle import VecBattle
 from phalanx.envs.protocol import Timestep
 from phalanx.modules.layers.gala import Operators
+from phalanx.modules.layers.one_hot import one_hot_actions
 from phalanx.modules.layers.packing import Packing
-from phalanx.modules.world_models.action_conditioned import one_hot_actions
 from phalanx.modules.world_models.base import weighted_sum
 
 from .toys import CPU, assemble
