@@ -9,149 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EnvError, did_you_mean
+from .combat import LINE_REACH, LINE_SAMPLES, LINE_STEP
 from .maps import BattleMap, find_map
-from .terrain import PATHABLE, SIZE, load_terrain
+from .scene import (
+    FAR,
+    FIRST_MOVE,
+    Mask,
+    Real,
+    Scene,
+    cells_of,
+    clearance,
+    observe_all,
+    path_lengths,
+)
+from .terrain import SIZE
+from .units import LINE
 from .vec import VecBattle
 
-Real = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Actions = NDArray[np.int64]
 Policy = Callable[[VecBattle], Actions]
 
 MOVES = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], dtype=np.float64)  # actions 2 to 5
-FIRST_MOVE = 2
 ENGAGE = 9.0  # an enemy this near is walked up to, where none can be attacked yet
 PATIENCE = 15  # steps to wait for enemies that do not come; then go to them
-FAR = 1e9
 TOUCH = 0.7  # a pursuer comes no nearer than this
-SHORTER = 2.0  # whoever reaches less far than oneself by this is worth running from
 KEEP_AWAY = 3.5  # from the reach of pursuers
 CLOSE_CALL = 0.15  # left between a pursuer and its reach after a shot
-UNREACHABLE = 4 * SIZE * SIZE
-
-
-class Scene(NamedTuple):
-    """All battles as the bots see them: B battles, N agents, E enemies."""
-
-    at: Real  # (B, N, 2)
-    enemy_at: Real  # (B, E, 2)
-    life: Real  # (B, E) health and shield; 0 dead
-    apart: Real  # (B, N, E) between centres; FAR where the enemy is dead
-    hittable: Mask  # (B, N, E) living enemies that the agent's weapon can hit
-    targets: Mask  # (B, N, E) the same, as far as an attack is available
-    in_reach: Mask  # (B, N, E) the same, as far as the weapon reaches without walking
-    alive: Mask  # (B, N)
-    medic: Mask  # (B, N)
-    ready: Mask  # (B, N) the next shot may start within this step
-    shield: Real  # (B, N)
-    own_life: Real  # (B, N) health and shield
-    share: Real  # (B, N) health over full health
-    pace: Real  # (B, N) map units per step
-    enemy_pace: Real  # (B, E)
-    margin: Real  # (B, N, E) to the reach of enemies who reach less far; FAR from the others
-    moves: Mask  # (B, N, 4) steps that are available
-    patients: Mask  # (B, N, N) whom a medic may heal and who is hurt
-    steps: NDArray[np.int64]  # (B,)
-    ground: str
-    first_attack: int  # action that attacks enemy 0
-
-
-def observe_all(battle: VecBattle) -> Scene:
-    """The scene of all battles."""
-    ally, enemy = battle.units()
-    slots, n_agents = battle.slots, battle.spec.n_agents
-    own, foes = slots[:, :n_agents], slots[:, n_agents:]
-    living = enemy[:, :, 2] > 0
-    life = np.where(living, enemy[:, :, 2] + enemy[:, :, 3], 0.0)
-    at, enemy_at = ally[:, :, :2], enemy[:, :, :2]
-    apart = np.linalg.norm(enemy_at[:, None] - at[:, :, None], axis=-1)
-    apart = np.where(living[:, None], apart, FAR)
-    layers = own["targets"][:, :, None] & foes["layers"][:, None]
-    medic = own["heal_rate"] > 0
-    hittable = living[:, None] & (layers != 0) & ~medic[:, :, None]
-    offered = battle.avail_actions[:, :, battle.first_attack :] == 1
-    targets = hittable & offered[:, :, : enemy.shape[1]]
-    rims = own["radius"][:, :, None] + foes["radius"][:, None]
-    in_reach = targets & (apart <= own["reach"][:, :, None] + rims)
-    shorter = foes["reach"][:, None] + SHORTER <= own["reach"][:, :, None]
-    shorter &= living[:, None]
-    hurt = (ally[:, :, 2] > 0) & (ally[:, :, 2] < own["health"])
-    patients = np.zeros((*ally.shape[:2], n_agents), np.bool_)
-    shared = min(n_agents, offered.shape[2])
-    patients[:, :, :shared] = offered[:, :, :shared] & medic[:, :, None] & hurt[:, None, :shared]
-    return Scene(
-        at=at,
-        enemy_at=enemy_at,
-        life=life,
-        apart=apart,
-        hittable=hittable,
-        targets=targets,
-        in_reach=in_reach,
-        alive=battle.alive,
-        medic=medic,
-        ready=ally[:, :, 5] <= 1.0,
-        shield=ally[:, :, 3],
-        own_life=ally[:, :, 2] + ally[:, :, 3],
-        share=ally[:, :, 2] / own["health"],
-        pace=own["speed"] * battle.loops_per_step,
-        enemy_pace=foes["speed"] * battle.loops_per_step,
-        margin=np.where(shorter, apart - foes["reach"][:, None] - rims, FAR),
-        moves=battle.avail_actions[:, :, FIRST_MOVE : FIRST_MOVE + 4] == 1,
-        patients=patients,
-        steps=battle.episode_steps,
-        ground=battle.map.terrain,
-        first_attack=battle.first_attack,
-    )
-
-
-@cache
-def path_lengths(ground: str) -> NDArray[np.int16]:
-    """Steps between any two cells of a terrain, in four directions: (1024, 1024) by x * 32 + y.
-
-    Cells on which nobody can walk count as one step away from the walkable ones beside them, since
-    bodies may stand half on them.
-    """
-    walkable = load_terrain(ground)[PATHABLE] > 0
-    cells = SIZE * SIZE
-    lengths = np.full((cells, SIZE, SIZE), UNREACHABLE, np.int16)
-    front = np.zeros((cells, SIZE, SIZE), np.bool_)
-    everywhere = np.arange(cells)
-    front[everywhere, everywhere // SIZE, everywhere % SIZE] = True
-    lengths[front] = 0
-    for length in range(1, cells):
-        onward = np.zeros_like(front)
-        onward[:, 1:] |= front[:, :-1]
-        onward[:, :-1] |= front[:, 1:]
-        onward[:, :, 1:] |= front[:, :, :-1]
-        onward[:, :, :-1] |= front[:, :, 1:]
-        reached = onward & walkable & (lengths == UNREACHABLE)
-        if not reached.any():
-            break
-        lengths[reached] = length
-        front = reached
-    return lengths.reshape(cells, cells)
-
-
-@cache
-def clearance(ground: str) -> Real:
-    """Distance from each cell's centre to the nearest cell nobody can walk on, (32, 32)."""
-    walkable = np.pad(load_terrain(ground)[PATHABLE] > 0, 1)
-    blocked = np.argwhere(~walkable) - 1
-    centres = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), axis=-1)
-    gaps = np.linalg.norm(centres[:, :, None] - blocked, axis=-1)
-    return np.asarray(gaps.min(axis=-1) - 0.5)
-
-
-def _cells(points: Real) -> NDArray[np.int64]:
-    whole = np.clip(np.floor(points), 0, SIZE - 1).astype(np.int64)
-    return np.asarray(whole[..., 0] * SIZE + whole[..., 1])
 
 
 def _pick(scores: Real, allowed: Mask, first: int) -> Actions:
@@ -163,7 +52,7 @@ def _pick(scores: Real, allowed: Mask, first: int) -> Actions:
 def go_to(scene: Scene, goal: Real) -> Actions:
     """(B, N) steps along the ground toward goals (B, N, 2); -1 where no step is available."""
     ahead = scene.at[:, :, None] + MOVES
-    lengths = path_lengths(scene.ground)[_cells(ahead), _cells(goal)[:, :, None]]
+    lengths = path_lengths(scene.ground)[cells_of(ahead), cells_of(goal)[:, :, None]]
     straight = np.linalg.norm(goal[:, :, None] - ahead, axis=-1)
     return _pick(lengths + 0.01 * straight, scene.moves, FIRST_MOVE)
 
@@ -203,7 +92,7 @@ def flee(scene: Scene, who: Mask) -> Actions:
     closest, mean = np.full(at.shape[:2], FAR), np.zeros(at.shape[:2])
     for t in range(_HORIZON):
         ahead = at + MOVES[np.where(t < _PLANS[:, 2], _PLANS[:, 0], _PLANS[:, 1])] * pace
-        cells = _cells(ahead)
+        cells = cells_of(ahead)
         walkable = (free[cells // SIZE, cells % SIZE] > 0) & (ahead >= 0).all(-1)
         walkable &= (ahead < SIZE).all(-1)
         at = np.where(walkable[:, :, None], ahead, at)
@@ -259,6 +148,22 @@ def at_weakest(scene: Scene) -> Actions:
     return _pick(life + 1e-3 * scene.apart, scene.in_reach, scene.first_attack)
 
 
+def at_crowd(battle: VecBattle, scene: Scene) -> Actions:
+    """Attack whoever has most enemies beside it in the way of the beams; -1 for those without beams."""
+    slots, n_agents = battle.slots, battle.spec.n_agents
+    beams = slots["delivery"][:, :n_agents, None] == LINE
+    half = LINE_SAMPLES // 2 * LINE_STEP
+    width = LINE_REACH + slots["radius"][:, None, None, n_agents:]
+    fire = scene.enemy_at[:, None] - scene.at[:, :, None]
+    fire /= np.maximum(np.linalg.norm(fire, axis=-1, keepdims=True), 1e-6)
+    gaps = scene.enemy_at[:, None, None] - scene.enemy_at[:, None, :, None]  # from target to victim
+    along = np.abs(gaps[..., 0] * fire[..., None, 1] - gaps[..., 1] * fire[..., None, 0])
+    beyond = np.abs(gaps[..., 0] * fire[..., None, 0] + gaps[..., 1] * fire[..., None, 1])
+    hit = np.hypot(np.maximum(along - half, 0.0), beyond) <= width
+    count = (hit & (scene.life > 0)[:, None, None]).sum(-1)
+    return _pick(0.01 * scene.apart - count, scene.in_reach & beams, scene.first_attack)
+
+
 def advance(scene: Scene) -> Actions:
     """Walk to the nearest enemy once it is close, or once it has been waited for long enough."""
     gaps = np.where(scene.hittable, scene.apart, FAR)
@@ -312,6 +217,13 @@ def volley(battle: VecBattle) -> Actions:
     return first_of(scene, choice, at_weakest(scene), at_nearest(scene), advance(scene))
 
 
+def sweep(battle: VecBattle) -> Actions:
+    """Let beams sweep over as many as possible; the others attack the weakest in weapon range."""
+    scene = observe_all(battle)
+    crowd = at_crowd(battle, scene)
+    return first_of(scene, crowd, at_weakest(scene), at_nearest(scene), advance(scene))
+
+
 def kite(battle: VecBattle) -> Actions:
     """Run from pursuers of shorter reach; shoot when loaded and they are a step away."""
     scene = observe_all(battle)
@@ -350,13 +262,13 @@ def clump(battle: VecBattle) -> Actions:
     return first_of(scene, together, at_nearest(scene), advance(scene))
 
 
-def hold(battle: VecBattle, posts: Real) -> Actions:
-    """Go to a post each, (N, 2), stay there and attack what comes within weapon range."""
+def hold(battle: VecBattle, posts: Real | None = None) -> Actions:
+    """Attack what is within weapon range; while nothing is, go to a post each, (N, 2), if given."""
     scene = observe_all(battle)
-    goal = np.broadcast_to(posts, scene.at.shape)
+    goal = np.broadcast_to(scene.at if posts is None else posts, scene.at.shape)
     off = np.abs(goal - scene.at).max(-1) > 0.6 * scene.pace
     walk = np.where(off, go_to(scene, goal), -1)
-    return first_of(scene, at_weakest(scene), walk)
+    return first_of(scene, at_crowd(battle, scene), at_weakest(scene), walk)
 
 
 class Alternate:
@@ -415,9 +327,14 @@ class Random:
 _WALL = np.array(
     [[11.4, 13.3], [12.1, 12.6], [12.8, 11.9], [13.5, 11.2], [11.3, 12.0], [12.1, 11.2]]
 )
-# Two abreast at the high ground's southern edge, and below it in the open.
-_EDGE = ((15.0, 14.8), (17.0, 14.8))
-_LOW = ((22.0, 8.0), (22.0, 10.0))
+# Side by side at the southern edge of the ravine's high ground, as near to it as the masks let them.
+_EDGE = np.array([[14.875, 14.5], [16.0, 14.875]])
+# Below it, on either side of the enemies: abreast, or one behind the other.
+_BELOW = tuple(
+    pair
+    for x in (6.0, 10.0, 22.0, 26.0)
+    for pair in (((x, 8.0), (x, 10.0)), ((x - 1, 9.0), (x + 1, 9.0)))
+)
 
 
 @dataclass(frozen=True)
@@ -429,14 +346,16 @@ class Bot:
         make: a fresh policy.
         options: SMAC options that the battles need.
         maps: the maps it is made for; empty: all.
-        ally_start: where its agents start, if not where the map says.
+        starts: places where its agents start, each in its share of the battles; empty: the map's.
+        terrain: the ground it fights on, if not the map's.
     """
 
     summary: str
     make: Callable[[], Policy]
     options: dict[str, Any] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
-    ally_start: tuple[tuple[float, float], ...] | None = None
+    starts: tuple[tuple[tuple[float, float], ...], ...] = ()
+    terrain: str | None = None
 
 
 BOTS: dict[str, Bot] = {
@@ -460,14 +379,28 @@ BOTS: dict[str, Bot] = {
         lambda: lambda battle: hold(battle, _WALL),
         maps=("corridor",),
     ),
+    "sweep": Bot(
+        "shoots where the colossi's beams hit most",
+        lambda: sweep,
+        maps=("1c3s5z", "2c_vs_64zg"),
+    ),
     "edge": Bot(
-        "stays, at the edge of the high ground",
-        lambda: stay,
+        "sweeps from the edge of the high ground",
+        lambda: lambda battle: hold(battle, _EDGE),
         maps=("2c_vs_64zg",),
-        ally_start=_EDGE,
     ),
     "low": Bot(
-        "stays, but starts on the low ground", lambda: stay, maps=("2c_vs_64zg",), ally_start=_LOW
+        "sweeps from the low ground, where it starts, in eight places",
+        lambda: hold,
+        maps=("2c_vs_64zg",),
+        starts=_BELOW,
+    ),
+    "flat": Bot(
+        "SMAC's heuristic, with neither walls nor high ground on the map",
+        lambda: stop,
+        {"heuristic_ai": True},
+        maps=("2c_vs_64zg",),
+        terrain="open_32x32",
     ),
 }
 
@@ -514,10 +447,25 @@ def play(
     name = map_name if isinstance(map_name, str) else map_name.name
     if kind.maps and name not in kind.maps:
         raise EnvError(f"bot {bot!r} is made for {', '.join(kind.maps)}, not for {name!r}.")
-    battle_map = find_map(map_name) if isinstance(map_name, str) and kind.ally_start else map_name
-    if kind.ally_start and isinstance(battle_map, BattleMap):
-        battle_map = replace(battle_map, ally_start=kind.ally_start)
-    battle = VecBattle(battle_map, battles, seed=seed, autoreset=False, **(kind.options | options))
+    if not kind.starts and kind.terrain is None:
+        return _play(map_name, kind, battles, seed, options)
+    ground = find_map(map_name) if isinstance(map_name, str) else map_name
+    ground = replace(ground, terrain=kind.terrain or ground.terrain)
+    starts = kind.starts or (ground.ally_start,)
+    shares = [len(part) for part in np.array_split(np.arange(battles), len(starts))]
+    parts = [
+        _play(replace(ground, ally_start=start), kind, share, seed + k, options)
+        for k, (start, share) in enumerate(zip(starts, shares, strict=True))
+        if share
+    ]
+    return Record(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _play(
+    map_name: str | BattleMap, kind: Bot, battles: int, seed: int, options: dict[str, Any]
+) -> Record:
+    """One episode of each of so many battles from one start."""
+    battle = VecBattle(map_name, battles, seed=seed, autoreset=False, **(kind.options | options))
     policy = kind.make()
     while not (battle.terminated | battle.truncated).all():
         battle.step(policy(battle))

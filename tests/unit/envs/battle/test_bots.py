@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from phalanx.envs.battle import VecBattle
-from phalanx.envs.battle.bots import BOTS, bots_for, clearance, observe_all, path_lengths, play
+from phalanx.envs.battle.bots import BOTS, at_crowd, bots_for, play
+from phalanx.envs.battle.scene import clearance, observe_all, path_lengths
 from phalanx.errors import EnvError
 
 
@@ -45,6 +46,28 @@ def test_standing_apart_beats_standing_together_against_banelings() -> None:
 def test_a_wall_across_the_passage_beats_the_open_field() -> None:
     assert play("corridor", "wall", 16).win_rate > 0.9
     assert play("corridor", "nearest", 32).win_rate < 0.5
+
+
+def test_high_ground_beats_low_ground_and_cliffs_are_worth_crossing() -> None:
+    # Where one volley of a colossus does not kill a zergling, the difference shows most.
+    edge, low = (kills("2c_vs_64zg", bot, 16, profile="lotv") for bot in ("edge", "low"))
+    assert edge > low + 4
+    # SMAC's heuristic walks over the cliff at what it cannot reach; zerglings have to run around.
+    assert play("2c_vs_64zg", "heuristic", 16).win_rate > 0.9
+    assert play("2c_vs_64zg", "flat", 16).win_rate == 0
+
+
+def test_beams_go_where_they_hit_most() -> None:
+    battle = VecBattle("2c_vs_64zg", 1)
+    ally, enemy = battle.units(0)
+    ally[:, :2] = [[10, 9], [10, 7]]
+    enemy[5:, 2] = 0
+    # One near; one alone; three across the line of fire, of whom the middle one draws the beams.
+    enemy[:5, :2] = [[11.5, 9], [6, 9], [14, 7.9], [14, 9], [14, 10.1]]
+    battle.place(0, ally, enemy)
+    assert at_crowd(battle, observe_all(battle))[0, 0] == battle.first_attack + 3
+    stalkers = VecBattle("3s_vs_3z", 1)
+    assert (at_crowd(stalkers, observe_all(stalkers)) == -1).all()
 
 
 @pytest.mark.parametrize("bot", [name for name, bot in BOTS.items() if not bot.maps])
