@@ -36,6 +36,7 @@ Actions = NDArray[np.int64]
 Policy = Callable[[VecBattle], Actions]
 
 MOVES = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], dtype=np.float64)  # actions 2 to 5
+_SOUTH = 1
 ENGAGE = 9.0  # an enemy this near is walked up to, where none can be attacked yet
 PATIENCE = 15  # steps to wait for enemies that do not come; then go to them
 TOUCH = 0.7  # a pursuer comes no nearer than this
@@ -271,6 +272,14 @@ def hold(battle: VecBattle, posts: Real | None = None) -> Actions:
     return first_of(scene, at_crowd(battle, scene), at_weakest(scene), walk)
 
 
+def cliff(battle: VecBattle) -> Actions:
+    """The colossus behind pushes the other one, which gives way, out onto the cliff; then both stay."""
+    scene = observe_all(battle)
+    behind = scene.at[:, :, 1] > scene.at[:, :, 1].min(-1, keepdims=True)
+    push = np.where(behind & scene.moves[:, :, _SOUTH], FIRST_MOVE + _SOUTH, 1)
+    return np.where(scene.steps[:, None] == 0, push, hold(battle))
+
+
 class Alternate:
     """One draws the enemy's fire or runs from it while the others shoot.
 
@@ -329,11 +338,12 @@ _WALL = np.array(
 )
 # Side by side at the southern edge of the ravine's high ground, as near to it as the masks let them.
 _EDGE = np.array([[14.875, 14.5], [16.0, 14.875]])
-# Below it, on either side of the enemies: abreast, or one behind the other.
+# Below it, on either side of the enemies: abreast or one behind the other. Not abreast in the middle, at
+# y = 8 and 10: there the two and whoever attacks them fill the lane, and nobody gets around them.
 _BELOW = tuple(
     pair
     for x in (6.0, 10.0, 22.0, 26.0)
-    for pair in (((x, 8.0), (x, 10.0)), ((x - 1, 9.0), (x + 1, 9.0)))
+    for pair in (((x, 7.5), (x, 9.5)), ((x, 8.5), (x, 10.5)), ((x - 1, 9.0), (x + 1, 9.0)))
 )
 
 
@@ -389,8 +399,13 @@ BOTS: dict[str, Bot] = {
         lambda: lambda battle: hold(battle, _EDGE),
         maps=("2c_vs_64zg",),
     ),
+    "cliff": Bot(
+        "sweeps, one out on the cliff, where the other has pushed it",
+        lambda: cliff,
+        maps=("2c_vs_64zg",),
+    ),
     "low": Bot(
-        "sweeps from the low ground, where it starts, in eight places",
+        "sweeps from the low ground, where it starts, in twelve places",
         lambda: hold,
         maps=("2c_vs_64zg",),
         starts=_BELOW,

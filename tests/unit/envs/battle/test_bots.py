@@ -52,6 +52,7 @@ def test_high_ground_beats_low_ground_and_cliffs_are_worth_crossing() -> None:
     # Where one volley of a colossus does not kill a zergling, the difference shows most.
     edge, low = (kills("2c_vs_64zg", bot, 16, profile="lotv") for bot in ("edge", "low"))
     assert edge > low + 4
+    assert play("2c_vs_64zg", "cliff", 16, profile="lotv").win_rate > 0.9
     # SMAC's heuristic walks over the cliff at what it cannot reach; zerglings have to run around.
     assert play("2c_vs_64zg", "heuristic", 16).win_rate > 0.9
     assert play("2c_vs_64zg", "flat", 16).win_rate == 0
