@@ -23,14 +23,14 @@ from phalanx.modules.policies.transformer import TransformerPolicy
 SIZES = (176, 322, 18)  # O, S, A of MMM2
 
 
-@torch.no_grad()
-def anew(policy: TransformerPolicy, obs: Tensor, avail: Tensor, noise: Tensor) -> Tensor:
+@torch.inference_mode()
+def anew(policy: TransformerPolicy, obs: Tensor, offsets: Tensor) -> Tensor:
     """Actions (B, N) by a whole pass of the decoder for every agent, of which one row is used."""
     rep = policy.encode(obs)
     actions = torch.zeros(obs.shape[:2], dtype=torch.int64)
     for i in range(obs.shape[1]):
         outputs = policy.head(policy.features(rep, actions))[:, i]
-        actions[:, i] = policy.distribution.sample(outputs, avail[:, i], noise[:, i])
+        actions[:, i] = policy.distribution.choose(outputs, offsets[:, i])
     return actions
 
 
@@ -51,14 +51,15 @@ def compare(agents: int, battles: int, rounds: int) -> str:
     obs = torch.rand(battles, agents, O)
     avail = torch.rand(battles, agents, A) < 0.5
     avail[..., 0] = True
-    noise = policy.distribution.noise(torch.empty(battles, agents, A), torch.Generator())
+    like, generator = torch.empty(battles, agents, A), torch.Generator()
+    offsets = policy.distribution.offsets(like, avail, generator)
 
     def cached() -> Tensor:
         generator = torch.Generator()  # its default seed, as above
         return policy.act(obs, avail, {}, 0, False, generator)[0]
 
     def without() -> Tensor:
-        return anew(policy, obs, avail, noise)
+        return anew(policy, obs, offsets)
 
     if not torch.equal(cached(), without()):
         raise SystemExit("the two forms do not choose the same actions")

@@ -22,16 +22,16 @@ MASKED = -1e10
 class ActionDistribution(Protocol):
     """How outputs (..., K) of a network are read. Masks are (..., A), A = 0 where continuous."""
 
-    def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        """Most likely actions, (...) int64 or (..., D)."""
+    def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
+        """What makes actions of outputs shaped ``like`` (..., K), in one draw: chance, and the mask.
+
+        Args:
+            generator: draws; None leaves the most likely actions.
+        """
         ...
 
-    def sample(self, outputs: Tensor, avail: Tensor, noise: Tensor) -> Tensor:
-        """Actions made of ``noise``, as :meth:`noise` draws it."""
-        ...
-
-    def noise(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Randomness for actions of outputs shaped ``like`` (..., K), in one draw."""
+    def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
+        """Actions, (...) int64 or (..., D), of outputs (..., K) and what :meth:`offsets` gave for them."""
         ...
 
     def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,18 +42,17 @@ class ActionDistribution(Protocol):
 class MaskedCategorical:
     """One of A actions, among the available ones."""
 
-    def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        """(...) int64."""
-        return outputs.masked_fill(~avail, MASKED).argmax(dim=-1)
-
-    def noise(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Gumbel noise: the largest of logits plus it is a draw from their softmax."""
+    def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(..., A) Gumbel noise: the largest of logits plus it is a draw from their softmax."""
+        if generator is None:
+            return torch.zeros_like(like).masked_fill_(~avail, MASKED)
         uniform = torch.rand(like.shape, device=like.device, generator=generator)
-        return -torch.log(-torch.log(uniform.clamp_(1e-20, 1 - 1e-7)))
+        noise = -torch.log(-torch.log(uniform.clamp_(1e-20, 1 - 1e-7)))
+        return noise.masked_fill_(~avail, MASKED)
 
-    def sample(self, outputs: Tensor, avail: Tensor, noise: Tensor) -> Tensor:
+    def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
         """(...) int64."""
-        return (outputs + noise).masked_fill(~avail, MASKED).argmax(dim=-1)
+        return (outputs + offsets).argmax(dim=-1)
 
     def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(..., 1) each."""
@@ -65,19 +64,17 @@ class MaskedCategorical:
 class DiagonalGaussian:
     """Real vectors; outputs are D means and D scales s, the deviation is ``0.5 * sigmoid(s)``."""
 
-    def mode(self, outputs: Tensor, avail: Tensor) -> Tensor:
-        """(..., D), the means."""
-        return outputs.chunk(2, dim=-1)[0]
-
-    def noise(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Standard normal, (..., D)."""
+    def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(..., D), standard normal."""
         shape = (*like.shape[:-1], like.shape[-1] // 2)
+        if generator is None:
+            return like.new_zeros(shape)
         return torch.randn(shape, device=like.device, generator=generator)
 
-    def sample(self, outputs: Tensor, avail: Tensor, noise: Tensor) -> Tensor:
+    def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
         """(..., D)."""
         mean, std = self._of(outputs)
-        return mean + std * noise
+        return mean + std * offsets
 
     def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) each."""

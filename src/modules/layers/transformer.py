@@ -7,12 +7,14 @@ al., 2022).
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .normed import HIDDEN_GAIN, linear
+from .normed import HIDDEN_GAIN, as_function, linear
 
 SMALL_GAIN = 0.01
 
@@ -64,11 +66,12 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(M, heads, N, D / heads) of x (M, N, D)."""
-        return rearrange(x, "m n (h d) -> m h n d", h=self.heads)
+        M, N, D = x.shape
+        return x.view(M, N, self.heads, D // self.heads).transpose(1, 2)
 
     def join(self, x: Tensor) -> Tensor:
         """(M, N, D) of what was attended to, (M, heads, N, D / heads)."""
-        y: Tensor = self.out(rearrange(x, "m h n d -> m n (h d)"))
+        y: Tensor = self.out(x.transpose(1, 2).flatten(2))
         return y
 
 
@@ -142,48 +145,93 @@ class DecodeBlock(nn.Module):
         return y
 
 
-class _BlockCache:
-    """Keys and values of the positions decoded so far, and what can be computed before the first.
+class _Attending:
+    """An attention over positions that come one after the other.
 
-    Axes: P pairs of a moment and a head. Small tensors make every operation's own cost count, so there is
-    one product where several would do the same, and queries are scaled beforehand.
+    What is looked at is kept as it came. The product with the keys' weights is made on the query's side,
+    ``q . (K x + b) = (K^T q) . x + const``, and that with the values' after the sum, as weights add up to
+    one: one product before looking and one after, in place of four.
+
+    Args:
+        rep: anything of the sequence's shape (N, M, D).
+    """
+
+    def __init__(self, attention: Attention, rep: Tensor) -> None:
+        D, h = rep.shape[-1], attention.heads
+        self._shape, scale = (h, D), (D // h) ** -0.5
+        # By head: of queries, keys and values (h, d, D), of outputs (h, D, d).
+        query, key, value = (
+            layer.weight.view(h, -1, D)
+            for layer in (attention.query, attention.key, attention.value)
+        )
+        out = attention.out.weight.view(D, h, -1).transpose(0, 1)
+        self._query = torch.bmm(key.mT, query).view(-1, D) * scale
+        bias = attention.query.bias.view(h, 1, -1)
+        self._query_bias = torch.bmm(bias, key).flatten() * scale
+        self._out = torch.bmm(out, value).transpose(1, 2).reshape(-1, D)
+        self.out_bias = attention.out(attention.value.bias)
+        self._seen = torch.empty_like(rep)
+
+    def query(self, x: Tensor) -> Tensor:
+        """Queries (..., h D) of x (..., D)."""
+        return F.linear(x, self._query, self._query_bias)
+
+    def look(self, i: int, query: Tensor, x: Tensor, residual: Tensor) -> Tensor:
+        """``residual`` (M, D), which has :attr:`out_bias`, plus what position ``i`` takes, (M, D).
+
+        Args:
+            query: (M, h D) of what looks.
+            x: (M, D) to be kept and looked at as well.
+        """
+        self._seen[i] = x
+        seen = self._seen[: i + 1, :, None]
+        query = query.reshape(-1, *self._shape)
+        weights = (seen * query).sum(dim=-1, keepdim=True).softmax(dim=0)
+        taken = (weights * seen).sum(dim=0)
+        return torch.addmm(residual, taken.flatten(1), self._out)
+
+
+class _DecodingBlock:
+    """A block that decodes one position after the other.
+
+    Small tensors make every operation's own cost count, so biases are added where it happens once for all.
+
+    Args:
+        rep: representations (N, M, D).
     """
 
     def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
-        M, N, D = rep.shape
-        h = block.agents.heads
-        first, second, scale = block.actions, block.agents, (D // h) ** -0.5
-        # Keys and values of both attentions: (2, P, N, d) each.
-        self.kept1, self.kept2 = rep.new_empty(2, 2, M * h, N, D // h).unbind(0)
-        self.queries = second.split(second.query(rep) * scale).flatten(0, 1)  # (P, N, d)
-        self.qkv_weight = torch.cat(
-            [first.query.weight * scale, first.key.weight, first.value.weight]
+        self._norm1, self._norm2, self._norm3, self._mlp = (
+            as_function(layer) for layer in (block.norm1, block.norm2, block.norm3, block.mlp)
         )
-        self.qkv_bias = torch.cat([first.query.bias * scale, first.key.bias, first.value.bias])
-        self.kv_weight = torch.cat([second.key.weight, second.value.weight])
-        self.kv_bias = torch.cat([second.key.bias, second.value.bias])
+        self._actions, self._agents = (_Attending(a, rep) for a in (block.actions, block.agents))
+        D, h = rep.shape[-1], block.actions.heads
+        self._widths = [D, D, h * D]
+        self._queries = self._agents.query(rep).unbind(0)
+        self._residuals = (rep + self._agents.out_bias).unbind(0)
 
-    def step(self, block: DecodeBlock, i: int, x: Tensor, rep: Tensor) -> Tensor:
-        """Position ``i`` alone: (M, D) of its token x (M, D) and representation (M, D)."""
-        D = x.shape[-1]
-        qkv = F.linear(x, self.qkv_weight, self.qkv_bias)
-        query = qkv[:, :D].reshape(-1, 1, D // block.actions.heads)
-        x = block.norm1(x + self._look(block.actions, i, query, qkv[:, D:], self.kept1))
-        kv = F.linear(x, self.kv_weight, self.kv_bias)
-        query = self.queries[:, i : i + 1]
-        x = block.norm2(rep + self._look(block.agents, i, query, kv, self.kept2))
-        y: Tensor = block.norm3(x + block.mlp(x))
-        return y
+    def enter(self, x: Tensor) -> Tensor:
+        """All that depends on x (..., D) alone: itself, with a bias, and its query, (..., 2 D + h D)."""
+        return torch.cat([x, x + self._actions.out_bias, self._actions.query(x)], dim=-1)
 
-    @staticmethod
-    def _look(attention: Attention, i: int, query: Tensor, kv: Tensor, kept: Tensor) -> Tensor:
-        """What position ``i`` takes, (M, D), after adding its keys and values (M, 2 D) to those kept."""
-        new = rearrange(kv, "m (two h d) -> two (m h) d", two=2, h=attention.heads)
-        kept[:, :, i] = new
-        keys, values = kept[:, :, : i + 1].unbind(0)
-        weights = torch.bmm(query, keys.transpose(1, 2)).softmax(dim=-1)
-        taken: Tensor = attention.out(torch.bmm(weights, values).view(kv.shape[0], -1))
-        return taken
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        """Position ``i`` alone: (M, D) of what entered of it (M, 2 D + h D)."""
+        x, residual, query = torch.split(entered, self._widths, dim=-1)
+        x = self._norm1(self._actions.look(i, query, x, residual))
+        x = self._norm2(self._agents.look(i, self._queries[i], x, self._residuals[i]))
+        return self._norm3(x + self._mlp(x))
+
+
+class Decoding(Protocol):
+    """A decoder at work on one position after the other, computing nothing twice while weights stay."""
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        """All that depends on tokens (..., D) alone, (..., E)."""
+        ...
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        """Features (M, D) of position ``i``, after those before it, by what entered of its token (M, E)."""
+        ...
 
 
 class AttentionDecoder(nn.Module):
@@ -197,23 +245,33 @@ class AttentionDecoder(nn.Module):
     def forward(self, tokens: Tensor, rep: Tensor) -> Tensor:
         """(M, N, D) of all tokens (M, N, D) and representations (M, N, D) at once."""
         x: Tensor = self.norm(tokens)
-        for block in self._blocks():
+        for block in self.blocks:
             x = block(x, rep)
         return x
 
-    def begin(self, rep: Tensor) -> list[_BlockCache]:
-        """A cache for decoding one position after the other, see :meth:`step`."""
-        return [_BlockCache(block, rep) for block in self._blocks()]
+    def begin(self, rep: Tensor) -> Decoding:
+        """The same, position by position of representations (M, N, D)."""
+        return _AttentionDecoding(self, rep)
 
-    def step(self, cache: list[_BlockCache], i: int, token: Tensor, rep: Tensor) -> Tensor:
-        """Features (M, D) of position ``i`` alone, given its token (M, D)."""
-        x: Tensor = self.norm(token)
-        for block, kept in zip(self._blocks(), cache, strict=True):
-            x = kept.step(block, i, x, rep[:, i])
+
+class _AttentionDecoding:
+    def __init__(self, decoder: AttentionDecoder, rep: Tensor) -> None:
+        by_position = rearrange(rep, "m n d -> n m d").contiguous()
+        self._norm = decoder.norm
+        self._first, *self._others = (
+            _DecodingBlock(block, by_position)
+            for block in decoder.blocks
+            if isinstance(block, DecodeBlock)
+        )
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        return self._first.enter(self._norm(tokens))
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        x = self._first.step(i, entered)
+        for block in self._others:
+            x = block.step(i, block.enter(x))
         return x
-
-    def _blocks(self) -> list[DecodeBlock]:
-        return [block for block in self.blocks if isinstance(block, DecodeBlock)]
 
 
 class RecurrentDecoder(nn.Module):
@@ -229,12 +287,22 @@ class RecurrentDecoder(nn.Module):
         features: Tensor = self.rnn(self.norm(tokens + rep))[0]
         return features
 
-    def begin(self, rep: Tensor) -> list[Tensor]:
-        """A cache for decoding one position after the other, see :meth:`step`."""
-        return [rep.new_zeros(self.rnn.num_layers, rep.shape[0], rep.shape[2])]
+    def begin(self, rep: Tensor) -> Decoding:
+        """The same, position by position of representations (M, N, D)."""
+        return _RecurrentDecoding(self, rep)
 
-    def step(self, cache: list[Tensor], i: int, token: Tensor, rep: Tensor) -> Tensor:
-        """Features (M, D) of position ``i`` alone, given its token (M, D)."""
-        features, cache[0] = self.rnn(self.norm(token + rep[:, i])[:, None], cache[0])
+
+class _RecurrentDecoding:
+    def __init__(self, decoder: RecurrentDecoder, rep: Tensor) -> None:
+        M, _, D = rep.shape
+        self._decoder, self._rep = decoder, rep
+        self._hidden = rep.new_zeros(decoder.rnn.num_layers, M, D)
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        x = self._decoder.norm(entered + self._rep[:, i])
+        features, self._hidden = self._decoder.rnn(x[:, None], self._hidden)
         out: Tensor = features[:, 0]
         return out

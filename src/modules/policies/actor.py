@@ -50,11 +50,9 @@ class ActorPolicy(StochasticPolicy):
         """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
         out = self.agent(obs[:, None], carry["last_actions"][:, None], carry["hidden"])
         outputs = out.values[:, 0]
-        if test_mode and self._greedy:
-            actions = self.distribution.mode(outputs, avail_actions)
-        else:
-            noise = self.distribution.noise(outputs, generator)
-            actions = self.distribution.sample(outputs, avail_actions, noise)
+        draws = None if test_mode and self._greedy else generator
+        offsets = self.distribution.offsets(outputs, avail_actions, draws)
+        actions = self.distribution.choose(outputs, offsets)
         last = actions + 1 if self._discrete else carry["last_actions"]
         return actions, {"hidden": out.carry, "last_actions": last}
 

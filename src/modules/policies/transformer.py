@@ -14,7 +14,7 @@ from ...envs.protocol import EnvSpec
 from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
 from ..layers.distributions import distribution_of
-from ..layers.normed import HIDDEN_GAIN, ActionHead, linear
+from ..layers.normed import HIDDEN_GAIN, ActionHead, as_function, linear
 from ..layers.one_hot import with_agent_id
 from ..layers.transformer import (
     AgentEncoder,
@@ -27,16 +27,21 @@ from ..layers.transformer import (
 from .base import Evaluation, StochasticPolicy
 
 
-def shifted(actions: Tensor) -> Tensor:
-    """Tokens (M, N) of discrete actions (M, N): 0 starts, then each agent's action plus one to the next.
+def tokens_of(actions: Tensor) -> Tensor:
+    """Tokens (...) of discrete actions (...): the action plus one, 0 being the start.
 
-    Continuous ones (M, N, D) give (M, N, D + 1): a flag that is set at the start only, and the action.
+    Continuous ones (..., D) give (..., D + 1): a flag that is set at the start only, and the action.
     """
-    if actions.dim() == 2:
-        return F.pad(actions[:, :-1] + 1, (1, 0))
-    tokens = F.pad(actions[:, :-1], (1, 0, 1, 0))
-    tokens[:, 0, 0] = 1.0
-    return tokens
+    return F.pad(actions, (1, 0)) if actions.is_floating_point() else actions + 1
+
+
+def shifted(actions: Tensor) -> Tensor:
+    """What each position is told of actions (M, N) or (M, N, D): the start, then the action before."""
+    tokens = tokens_of(actions)
+    start = torch.zeros_like(tokens[:, :1])
+    if actions.is_floating_point():
+        start[..., 0] = 1.0
+    return torch.cat([start, tokens[:, :-1]], dim=1)
 
 
 @POLICIES.register("transformer")
@@ -82,7 +87,7 @@ class TransformerPolicy(StochasticPolicy):
             )
         self._config, self.n_agents = config, spec.n_agents
         self.distribution = distribution_of(spec)
-        self._action_shape = spec.action_shape
+        self._action_shape, self._outputs = spec.action_shape, spec.policy_outputs
         inputs = spec.obs_dim + (spec.n_agents if config.obs_agent_id else 0)
         D = config.n_embd
         blocks = config.n_block if config.encoder == "attention" else 0
@@ -122,8 +127,6 @@ class TransformerPolicy(StochasticPolicy):
         draw = torch.rand(batch_size, self.n_agents, device=device, generator=generator)
         return {"order": draw.argsort(dim=1)}
 
-    # no_grad, not inference_mode: runners write into the carry, which inference tensors refuse.
-    @torch.no_grad()
     def act(
         self,
         obs: Tensor,
@@ -135,9 +138,11 @@ class TransformerPolicy(StochasticPolicy):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
         order = carry.get("order")
-        rep, avail = self.encode(obs, order), _permuted(avail_actions, order)
         draws = None if test_mode and self._config.test_greedy else generator
-        return _restored(self.decode(rep, avail, draws), order), carry
+        with torch.inference_mode():
+            rep, avail = self.encode(obs, order), _permuted(avail_actions, order)
+            actions = _restored(self.decode(rep, avail, draws), order)
+        return actions.clone(), carry  # the clone is an ordinary tensor
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities, entropies and values of all agents in one pass."""
@@ -182,7 +187,7 @@ class TransformerPolicy(StochasticPolicy):
         """(M, N, D), each agent's given the ``actions`` (M, N) or (M, N, D) of those before it."""
         if self.decoder is None:
             return rep
-        features: Tensor = self.decoder(self._embed(shifted(actions), self._table()), rep)
+        features: Tensor = self.decoder(self._embed(shifted(actions)), rep)
         return features
 
     @torch.no_grad()
@@ -193,44 +198,36 @@ class TransformerPolicy(StochasticPolicy):
             generator: draws them; None takes the most likely.
         """
         M, N, _ = rep.shape
+        like = rep.new_empty(M, N, self._outputs)
+        offsets = self.distribution.offsets(like, avail, generator)
         if self.decoder is None:
-            return self._choose(self.head(rep), avail, self._noise(rep, generator))
-        noise = self._noise(rep, generator)
-        cache, table = self.decoder.begin(rep), self._table()
-        actions = rep.new_zeros((M, N, *self._action_shape))
-        actions = actions if self._action_shape else actions.long()
-        for i in range(N):
-            tokens = shifted(actions[:, :1] if i == 0 else actions[:, i - 1 : i + 1])
-            token = self._embed(tokens[:, -1], table)
-            outputs = self.head(self.decoder.step(cache, i, token, rep))  # type: ignore[arg-type]
-            drawn = None if noise is None else noise[:, i]
-            actions[:, i] = self._choose(outputs, avail[:, i], drawn)
-        return actions
+            return self.distribution.choose(self.head(rep), offsets)
+        decoding, head = self.decoder.begin(rep), as_function(self.head)
+        table = None if self._action_shape else decoding.enter(self._table())
+        blank = rep.new_zeros(M, 1, *self._action_shape)
+        token = shifted(blank if self._action_shape else blank.long())[:, 0]
+        actions = []
+        for i, offset in enumerate(offsets.unbind(1)):
+            entered = (
+                decoding.enter(self._embed(token)) if table is None else F.embedding(token, table)
+            )
+            actions.append(self.distribution.choose(head(decoding.step(i, entered)), offset))
+            token = tokens_of(actions[-1])
+        return torch.stack(actions, dim=1)
 
-    def _table(self) -> Tensor | None:
+    def _table(self) -> Tensor:
         """Embeddings (A + 1, D) of all tokens of discrete actions."""
-        return None if self._action_shape else F.gelu(self.token.weight.t())
+        return F.gelu(self.token.weight.t())
 
-    def _embed(self, tokens: Tensor, table: Tensor | None) -> Tensor:
-        """Embeddings (..., D) of ``tokens``, see :func:`shifted`."""
-        return F.gelu(self.token(tokens)) if table is None else F.embedding(tokens, table)
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings (..., D) of ``tokens``, see :func:`tokens_of`."""
+        if self._action_shape:
+            return F.gelu(self.token(tokens))
+        return F.embedding(tokens, self._table())
 
     def _value(self, rep: Tensor, features: Tensor) -> Tensor:
         values: Tensor = self.value(features if self._config.encoder == "none" else rep)
         return values.squeeze(-1)
-
-    def _noise(self, rep: Tensor, generator: torch.Generator | None) -> Tensor | None:
-        if generator is None:
-            return None
-        M, N, _ = rep.shape
-        head = self.head[-1]
-        assert isinstance(head, ActionHead)
-        return self.distribution.noise(rep.new_empty(M, N, head.outputs), generator)
-
-    def _choose(self, outputs: Tensor, avail: Tensor, noise: Tensor | None) -> Tensor:
-        if noise is None:
-            return self.distribution.mode(outputs, avail)
-        return self.distribution.sample(outputs, avail, noise)
 
 
 def _permuted(x: Tensor, order: Tensor | None) -> Tensor:

@@ -303,7 +303,7 @@ def test_categorical_draws_available_actions_as_often_as_it_says() -> None:
     categorical, generator = MaskedCategorical(), torch.Generator().manual_seed(0)
     logits = torch.tensor([1.0, 5.0, 0.0, -1.0]).expand(20_000, 4)
     avail = torch.tensor([True, False, True, True]).expand(20_000, 4)
-    drawn = categorical.sample(logits, avail, categorical.noise(logits, generator))
+    drawn = categorical.choose(logits, categorical.offsets(logits, avail, generator))
     frequencies = torch.bincount(drawn, minlength=4) / 20_000
     expected = torch.tensor([1.0, -torch.inf, 0.0, -1.0]).softmax(0)
     torch.testing.assert_close(frequencies, expected, atol=0.015, rtol=0)
