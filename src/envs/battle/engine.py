@@ -12,6 +12,17 @@ import numpy as np
 from . import rng
 from .brain import think
 from .combat import explode, heal, land, swing, tick
+from .crew import (
+    DISMISSED,
+    DONE,
+    PRESENT,
+    Crew,
+    all_done,
+    fetch_add,
+    load,
+    store,
+    take_share,
+)
 from .generation import Draw, generate
 from .jit import inlined, inner, kernel, step_kernel
 from .layout import (
@@ -358,48 +369,69 @@ def draw_again(
 
 @step_kernel
 def step_battles(
-    first: int, last: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
+    crew: Crew, bounds: Array, thread: int, patience: int,
+    seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
     work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
     table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
-) -> None:  # fmt: skip
-    """One env step of battles first..last-1.
+) -> bool:  # fmt: skip
+    """One env step of as many shares of the battles as this thread gets.
 
     Args:
+        crew: what the threads have in common, with shares that wait to be done.
+        bounds: share k holds battles bounds[k] to bounds[k + 1] - 1.
+        thread: 0 leads and returns once the step is done everywhere; others wait for the next step's shares.
+        patience: how often to look in vain before returning nevertheless.
         seed, first_index: randomness of battle b comes from (seed, first_index + b, episode).
         autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
         actions: (B, N); those of finished battles are ignored.
         start, table: start positions and unit data, as :func:`reset_battles` takes them.
         work, bodies, pairs: this thread's working memory.
+
+    Returns:
+        Whether the whole step is done.
     """
-    for b in range(first, last):
-        battle, units = state.battle[b], state.units[b]
-        if battle[OVER] == 1:
-            out.reward[b] = 0.0
-            out.avail_actions[b] = 0
-            out.avail_actions[b, :, 0] = 1
+    shares = bounds.shape[0] - 1
+    looks = 0
+    while looks <= patience:
+        share = take_share(crew, shares)
+        if share < 0:
+            if all_done(crew, shares) if thread == 0 else load(crew, DISMISSED) == 1:
+                break
+            looks += 1
             continue
-        row = b if rules.generated else 0
-        stats = table[row]
-        give_orders(b, actions[b], state, out, stats, rules)
-        prepare(work, bodies, units, stats, rules)
-        key = rng.episode_key(seed, first_index + b, battle[EPISODE])
-        filmed = b < out.film.shape[0]
-        for k in range(rules.step_mul):
-            battle[LOOP] += 1
-            advance(
-                battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
-                state.queue[b], stats, rules, ground,
-            )  # fmt: skip
-            if filmed:
-                film(units, state.flags[b], out.film[b, k])
-        battle[STEP] += 1
-        conclude(b, state, out, work, stats, rules)
-        show(b, key, state, out, stats, rules, terrain, shape)
-        if autoreset and battle[OVER] == 1:
-            keep_last_view(b, out)
-            restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
+        looks = 0
+        for b in range(bounds[share], bounds[share + 1]):
+            battle, units = state.battle[b], state.units[b]
+            if battle[OVER] == 1:
+                out.reward[b] = 0.0
+                out.avail_actions[b] = 0
+                out.avail_actions[b, :, 0] = 1
+                continue
+            row = b if rules.generated else 0
+            stats = table[row]
+            give_orders(b, actions[b], state, out, stats, rules)
+            prepare(work, bodies, units, stats, rules)
             key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+            filmed = b < out.film.shape[0]
+            for k in range(rules.step_mul):
+                battle[LOOP] += 1
+                advance(
+                    battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
+                    state.queue[b], stats, rules, ground,
+                )  # fmt: skip
+                if filmed:
+                    film(units, state.flags[b], out.film[b, k])
+            battle[STEP] += 1
+            conclude(b, state, out, work, stats, rules)
             show(b, key, state, out, stats, rules, terrain, shape)
+            if autoreset and battle[OVER] == 1:
+                keep_last_view(b, out)
+                restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
+                key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+                show(b, key, state, out, stats, rules, terrain, shape)
+        fetch_add(crew, DONE, 1)
+    store(crew, PRESENT + thread, 0)
+    return all_done(crew, shares)
 
 
 @kernel

@@ -10,6 +10,7 @@ around a target that others already surround.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,12 @@ _TURNS = np.stack([np.cos(_STEPS), np.sin(_STEPS)], axis=1)
 
 
 @inlined
+def count(first: int, last: int) -> Any:
+    """``range`` of unsigned numbers: numba asks of every signed index whether it counts from the end."""
+    return range(np.uint64(first), np.uint64(last))
+
+
+@inlined
 def move(
     n: int, forward: bool, work: Work, bodies: Bodies, pairs: Pairs, units: Real, flags: Whole,
     stats: Slots, rules: Rules, ground: Ground,
@@ -64,7 +71,7 @@ def move(
     ``forward``: whether overlaps are resolved from west to east or the other way; drawn in each loop.
     """
     movers = False
-    for a in range(n):
+    for a in count(0, n):
         i = work[a].turn
         if units[HEALTH, i] <= 0.0:
             work[i].intent = IDLE
@@ -81,11 +88,11 @@ def move(
     for turn in range(PASSES):
         overlaps = False
         for p in range(soft):
-            overlaps |= separate(0, p if forward else soft - 1 - p, bodies, pairs)
+            overlaps |= separate(0, np.uint64(p if forward else soft - 1 - p), bodies, pairs)
         for p in range(hard):
-            overlaps |= separate(1, p if forward else hard - 1 - p, bodies, pairs)
+            overlaps |= separate(1, np.uint64(p if forward else hard - 1 - p), bodies, pairs)
         if turn == 0 or overlaps:
-            for a in range(living):
+            for a in count(0, living):
                 if bodies[0, a].intent != ANCHOR:
                     confine(a, bodies, units, rules, ground)
         if not overlaps:
@@ -93,13 +100,13 @@ def move(
     if overlaps:
         for _ in range(PASSES):  # who was put back may be in the way of another
             for p in range(hard):
-                hold_back(p if forward else hard - 1 - p, bodies, pairs, units)
+                hold_back(np.uint64(p if forward else hard - 1 - p), bodies, pairs, units)
     # All look from where they stood, or whoever comes later would see some gone ahead and some not.
     for turn in range(living):
-        a = turn if forward else living - 1 - turn
+        a = np.uint64(turn if forward else living - 1 - turn)
         if bodies[0, a].intent == MOVER:
             look_around(a, living, work, bodies, units, flags, stats)
-    for a in range(living):
+    for a in count(0, living):
         i = bodies[0, a].unit
         units[X, i] = bodies[0, a].x
         units[Y, i] = bodies[0, a].y
@@ -167,7 +174,7 @@ def skirt(
     reach = look + rim
     most = reach + widest(plane, rules)
     near = 0
-    for j in range(units.shape[1]):
+    for j in count(0, units.shape[1]):
         dx = units[X, j] - x
         # Most units fail this test, for which one number of each is read, the next beside the last.
         if dx > most or dx < -most:
@@ -279,11 +286,11 @@ def pair_up(n: int, bodies: Bodies, pairs: Pairs, rules: Rules) -> tuple[int, in
     In soft pairs both give way; in hard ones somebody stands firm, or one friend yields to another.
     """
     soft, hard = 0, 0
-    for a in range(n):
+    for a in count(0, n):
         x, y, rim = bodies[0, a].x, bodies[0, a].y, bodies[0, a].rim
         plane, one = bodies[0, a].plane, bodies[0, a].intent
         most = rim + widest(plane, rules) + MARGIN
-        for b in range(a + 1, n):
+        for b in count(a + np.uint64(1), n):
             dx = bodies[0, b].x - x
             if dx > most:
                 break
@@ -295,9 +302,9 @@ def pair_up(n: int, bodies: Bodies, pairs: Pairs, rules: Rules) -> tuple[int, in
             if one == ANCHOR and other == ANCHOR:
                 continue
             friends = bodies[0, a].enemy == bodies[0, b].enemy
-            kind, place = 1, hard
+            kind, place = np.uint64(1), hard
             if friends and one == other:
-                kind, place = 0, soft
+                kind, place = np.uint64(0), soft
                 soft += 1
             else:
                 hard += 1
@@ -306,10 +313,11 @@ def pair_up(n: int, bodies: Bodies, pairs: Pairs, rules: Rules) -> tuple[int, in
             if one != other:
                 yields = one == IDLE if friends and one + other == IDLE + MOVER else one > other
                 back = 1.0 if yields else 0.0
-            pairs[kind, place].a = a
-            pairs[kind, place].b = b
-            pairs[kind, place].far = far
-            pairs[kind, place].back = back
+            at = np.uint64(place)
+            pairs[kind, at].a = a
+            pairs[kind, at].b = b
+            pairs[kind, at].far = far
+            pairs[kind, at].back = back
     return soft, hard
 
 
@@ -420,7 +428,7 @@ def obstacle(i: int, n: int, work: Work, bodies: Bodies, units: Real) -> int:
     """Who stands most squarely in mover i's way to its goal, in touch with it; or -1."""
     x, y, rim, plane = units[X, i], units[Y, i], work[i].rim, work[i].plane
     most, found = AHEAD, -1
-    for a in range(n):
+    for a in count(0, n):
         j = bodies[0, a].unit
         far = rim + bodies[0, a].rim + TOUCH_GAP
         dx = units[X, j] - x

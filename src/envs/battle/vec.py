@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
+from .crew import DISMISSED, PATIENCE, PRESENT, deal, make_crew, open_shares
 from .door import flag, integers, numbers, whole
 from .generation import (
     build_draw,
@@ -57,8 +58,6 @@ from .units import LINE, Slots
 
 if TYPE_CHECKING:
     from .watch import Recorder
-
-SHARES_PER_THREAD = 2
 
 
 class VecBattle:
@@ -165,12 +164,10 @@ class VecBattle:
         self._out = _empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
-        # More shares than threads: whoever is done first, or was woken late, leaves work to the others.
-        shares = 1 if self.threads == 1 else min(self.num_envs, SHARES_PER_THREAD * self.threads)
-        self._shares = list(
-            pairwise(np.linspace(0, self.num_envs, shares + 1).astype(int).tolist())
-        )
+        self._crew, self._bounds = make_crew(self.threads), deal(self.num_envs, self.threads)
+        self._orders = np.zeros((self.num_envs, n_agents), np.int64)
         self._pool = ThreadPoolExecutor(threads - 1) if self.threads > 1 else None
+        self._helpers: dict[int, Future[bool]] = {}
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))  # one where teams are drawn
         self.spec = EnvSpec(
@@ -244,15 +241,37 @@ class VecBattle:
         self._recorder.stepped(running)
 
     def _step_all(self, orders: NDArray[np.int64]) -> None:
-        shares = iter(self._shares)
-        helpers: list[Future[None]] = []
-        if self._pool is not None:
-            others = range(1, self.threads)
-            helpers = [self._pool.submit(self._step, shares, orders, i) for i in others]
-        self._step(shares, orders, 0)
-        for helper in helpers:
-            if not helper.cancel():  # cancelled: nothing was left to do before it began
-                helper.result()
+        self._orders[...] = orders
+        self._summon()
+        open_shares(self._crew)
+        while not self._work_on(0):
+            time.sleep(0)  # a helper's thread does not get a core
+
+    def _work_on(self, thread: int) -> bool:
+        work, bodies, pairs = self._work[thread]
+        return engine.step_battles(
+            self._crew, self._bounds, thread, PATIENCE, self.seed, self.first_index,
+            self.autoreset, self._orders, self._start, work, bodies, pairs, self._draw,
+            self._battle_state, self._out, *self._tables, self._ground,
+        )  # fmt: skip
+
+    def _summon(self) -> None:
+        """Send for the helpers that have gone to rest."""
+        if self._pool is None:
+            return
+        for thread in range(1, self.threads):
+            # Not by its future: that is done only once its thread gets hold of Python.
+            if self._crew[PRESENT + thread] == 0:
+                self._crew[PRESENT + thread] = 1
+                self._helpers[thread] = self._pool.submit(self._work_on, thread)
+
+    def _dismiss(self) -> None:
+        """Wait until no helper works with the arrays and seeds it was sent for with."""
+        self._crew[DISMISSED] = 1
+        for helper in self._helpers.values():
+            helper.result()
+        self._helpers.clear()
+        self._crew[DISMISSED] = 0
 
     def record(self, battles: Iterable[int] | None = None, episodes: int | None = None) -> Recorder:
         """Record these battles (all without a choice) from their next episode on, or from this one where
@@ -271,6 +290,7 @@ class VecBattle:
             whole("episodes", episodes, 1)
         chosen = range(self.num_envs) if battles is None else battles
         recorder = Recorder(self, chosen, episodes)
+        self._dismiss()
         self._out = self._out._replace(film=_empty_film(recorder.films, self._rules))
         self._recorder = recorder
         return recorder
@@ -278,6 +298,7 @@ class VecBattle:
     def stop_recording(self) -> None:
         """Record no more; what is finished stays with the recorder."""
         self._recorder = None
+        self._dismiss()
         self._out = self._out._replace(film=_empty_film(0, self._rules))
 
     @property
@@ -394,6 +415,7 @@ class VecBattle:
                 f"saved state is of {shape[0]} battles on {saved['map']!r}, "
                 f"this object runs {self.num_envs} on {self.map.name!r}."
             )
+        self._dismiss()
         self.seed, self.first_index = int(saved["seed"]), int(saved["first_index"])
         for arrays, values in (
             (self._battle_state, saved["battles"]),
@@ -415,19 +437,9 @@ class VecBattle:
 
     def close(self) -> None:
         """Let go of the threads, if there are any."""
+        self._dismiss()
         if self._pool is not None:
             self._pool.shutdown()
-
-    def _step(
-        self, shares: Iterator[tuple[int, int]], actions: NDArray[np.int64], thread: int
-    ) -> None:
-        work, bodies, pairs = self._work[thread]
-        for first, last in shares:
-            engine.step_battles(
-                first, last, self.seed, self.first_index, self.autoreset, actions, self._start,
-                work, bodies, pairs, self._draw, self._battle_state, self._out, *self._tables,
-                self._ground,
-            )  # fmt: skip
 
     def _mask(self, mask: ArrayLike | None) -> NDArray[np.bool_]:
         if mask is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
 
 from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, observe
+from phalanx.envs.battle.crew import deal
 from phalanx.errors import EnvError, UnavailableActionError
 
 from .arena import random_actions, run_out, waiting
@@ -42,6 +44,40 @@ def test_battles_do_not_depend_on_the_batch_or_threads(name: str) -> None:
         assert course(battle, 3, 70) == alone
         battle.close()
     assert course(VecBattle(name, 7, seed=10), 3, 70) != alone
+
+
+def test_threads_awake_between_steps_notice_what_changes() -> None:
+    rng = np.random.default_rng(0)
+    alone, crew = VecBattle("8m", 12, seed=1), VecBattle("8m", 12, seed=1, threads=3)
+    saved = VecBattle("8m", 12, seed=7).state_dict()
+    changes = {
+        10: lambda battle: battle.record(),
+        20: lambda battle: battle.load_state_dict(saved),
+        30: lambda battle: battle.stop_recording(),
+        40: lambda battle: time.sleep(0.05),  # they have gone to rest by now
+        50: lambda battle: battle.place(3, *battle.units(4)),
+    }
+    for step in range(60):
+        if step in changes:
+            changes[step](alone)
+            changes[step](crew)
+        actions = random_actions(alone, rng)
+        alone.step(actions)
+        crew.step(actions)
+        for name in (*OUTPUTS, "film"):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(crew, name))
+    crew.close()
+
+
+def test_shares_cover_all_battles_and_get_smaller() -> None:
+    assert deal(5, 1).tolist() == [0, 5]
+    assert deal(1, 4).tolist() == [0, 1]
+    bounds = deal(64, 2)
+    assert (bounds[0], bounds[-1]) == (0, 64)
+    sizes = np.diff(bounds)
+    assert sizes[0] == 16
+    assert sizes[-1] == 1
+    assert (np.diff(sizes) <= 0).all()
 
 
 @pytest.mark.parametrize("name", ["8m", "MMM", "3s5z", "1c3s5z", "so_many_baneling", "2c_vs_64zg"])
