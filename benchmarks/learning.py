@@ -91,9 +91,9 @@ SUITES: dict[str, list[Case]] = {
         *(Case("qmix", m, 0, 300_000, (*PYMARL, pace(32))) for m in ("8m", "2s3z")),
         Case("qmix", "3m", 0, 200_000, (*PYMARL, pace(32))),
     ],
-    # The policy-gradient family with the shipped configs but 5 passes of 3 minibatches over each batch, for all
-    # alike: as many gradient steps as the papers' 15 passes, for two fifths of their time. And with the papers'
-    # own passes where these cost least.
+    # The policy-gradient family with the shipped configs but 5 passes of 3 minibatches over each batch, for
+    # all alike: as many gradient steps as the papers' 15 passes, for two fifths of their time. And with the
+    # papers' own passes where these cost least.
     "policy_gradient": [
         *(
             Case(a, m, s, 1_000_000, (*passes_of_three(a), "test_interval=20000"))
