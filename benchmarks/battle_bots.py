@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--maps", nargs="+", default=map_names(), choices=map_names())
     parser.add_argument("--profiles", nargs="+", default=list(PROFILES), choices=PROFILES)
     parser.add_argument("--bots", nargs="+", default=list(BOTS), choices=list(BOTS))
-    parser.add_argument("--battles", type=int, default=256, help="per bot, map and profile")
+    parser.add_argument("--battles", type=int, help="per row; default: as many as it had, or 64")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     args = parser.parse_args()
     table = FOLDER / "battle_bots.csv"
@@ -218,7 +218,9 @@ def main() -> None:
         for profile in args.profiles:
             for bot in bots_for(map_name):
                 if bot in args.bots:
-                    rows[map_name, profile, bot] = measure(map_name, profile, bot, args.battles)
+                    key = map_name, profile, bot
+                    battles = args.battles or (rows[key].battles if key in rows else 64)
+                    rows[key] = measure(*key, battles)
         write_rows(table, rows)
         print(f"{map_name}: {time.process_time() - start:.0f} s", flush=True)
     write_rows(table, rows)

@@ -166,11 +166,12 @@ def at_crowd(battle: VecBattle, scene: Scene) -> Actions:
 
 
 def advance(scene: Scene) -> Actions:
-    """Walk to the nearest enemy once it is close, or once it has been waited for long enough."""
+    """Walk to the nearest enemy once one is close to anyone, or has been waited for long enough."""
     gaps = np.where(scene.hittable, scene.apart, FAR)
     goal = np.take_along_axis(scene.enemy_at, gaps.argmin(-1)[:, :, None], axis=1)
     near = gaps.min(-1)
-    going = (near < ENGAGE) | ((near < FAR) & (scene.steps[:, None] >= PATIENCE))
+    met = np.where(scene.alive, near, FAR).min(-1) < ENGAGE
+    going = (met | (scene.steps >= PATIENCE))[:, None] & (near < FAR)
     return np.where(going, go_to(scene, goal), -1)
 
 
@@ -214,7 +215,7 @@ def volley(battle: VecBattle) -> Actions:
         target = life.argmin(-1)
         shoots = offered.any(-1) & scene.alive[:, i]
         choice[:, i] = np.where(shoots, scene.first_attack + target, -1)
-        left[rows, target] -= np.where(shoots & scene.ready[:, i], hits[rows, i, target], 0.0)
+        left[rows, target] -= np.where(shoots & scene.fires[:, i], hits[rows, i, target], 0.0)
     return first_of(scene, choice, at_weakest(scene), at_nearest(scene), advance(scene))
 
 
@@ -384,6 +385,12 @@ BOTS: dict[str, Bot] = {
     "alternate": Bot("whoever is chased or badly hurt runs, the others shoot", Alternate),
     "spread": Bot("stands apart until the enemy is there", lambda: spread),
     "clump": Bot("stands together until the enemy is there", lambda: clump),
+    "shifted": Bot(
+        "SMAC's heuristic, every unit starting up to half a unit off its place",
+        lambda: stop,
+        {"heuristic_ai": True, "start_jitter": 0.5},
+        maps=("3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z"),
+    ),
     "wall": Bot(
         "stands across the passage",
         lambda: lambda battle: hold(battle, _WALL),

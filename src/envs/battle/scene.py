@@ -35,7 +35,8 @@ class Scene(NamedTuple):
     in_reach: Mask  # (B, N, E) the same, as far as the weapon reaches without walking
     alive: Mask  # (B, N)
     medic: Mask  # (B, N)
-    ready: Mask  # (B, N) the next shot may start within this step
+    ready: Mask  # (B, N) the next shot may start at once
+    fires: Mask  # (B, N) the next shot may start within this step
     shield: Real  # (B, N)
     own_life: Real  # (B, N) health and shield
     share: Real  # (B, N) health over full health
@@ -83,6 +84,7 @@ def observe_all(battle: VecBattle) -> Scene:
         alive=battle.alive,
         medic=medic,
         ready=ally[:, :, 5] <= 1.0,
+        fires=ally[:, :, 5] < battle.loops_per_step,
         shield=ally[:, :, 3],
         own_life=ally[:, :, 2] + ally[:, :, 3],
         share=ally[:, :, 2] / own["health"],
