@@ -30,7 +30,9 @@ class Scene(NamedTuple):
     enemy_at: Real  # (B, E, 2)
     life: Real  # (B, E) health and shield; 0 dead
     apart: Real  # (B, N, E) between centres; FAR where the enemy is dead
-    hittable: Mask  # (B, N, E) living enemies that the agent's weapon can hit
+    hittable: (
+        Mask  # (B, N, E) enemies that the agent's weapon can hit; healers only once they are alone
+    )
     targets: Mask  # (B, N, E) the same, as far as an attack is available
     in_reach: Mask  # (B, N, E) the same, as far as the weapon reaches without walking
     alive: Mask  # (B, N)
@@ -62,7 +64,9 @@ def observe_all(battle: VecBattle) -> Scene:
     apart = np.where(living[:, None], apart, FAR)
     layers = own["targets"][:, :, None] & foes["layers"][:, None]
     medic = own["heal_rate"] > 0
-    hittable = living[:, None] & (layers != 0) & ~medic[:, :, None]
+    healers = living & (foes["heal_rate"] > 0)
+    worth = living & ~(healers & (living & ~healers).any(-1, keepdims=True))
+    hittable = worth[:, None] & (layers != 0) & ~medic[:, :, None]
     offered = battle.avail_actions[:, :, battle.first_attack :] == 1
     targets = hittable & offered[:, :, : enemy.shape[1]]
     rims = own["radius"][:, :, None] + foes["radius"][:, None]

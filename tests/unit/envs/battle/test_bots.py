@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phalanx.envs.battle import VecBattle
-from phalanx.envs.battle.bots import BOTS, at_crowd, bots_for, play
+from phalanx.envs.battle.bots import BOTS, advance, at_crowd, bots_for, play
 from phalanx.envs.battle.scene import clearance, observe_all, path_lengths
 from phalanx.errors import EnvError
 
@@ -94,6 +94,23 @@ def test_the_scene_is_what_the_battle_holds() -> None:
     assert scene.margin[1, 0, 0] == pytest.approx(5 - 0.1 - 1.125)
     assert battle.units()[0].shape == (2, 3, 6)
     np.testing.assert_array_equal(battle.units()[1][1], enemy)
+
+
+def test_healers_are_targets_only_once_they_are_alone() -> None:
+    battle = VecBattle("MMM", 2)
+    medivac, marine = battle.map.enemies.index("Medivac"), battle.map.agents.index("Marine")
+    ally, enemy = battle.units(1)
+    enemy[:medivac, 2] = 0
+    battle.place(1, ally, enemy)
+    assert observe_all(battle).hittable[:, marine, medivac].tolist() == [False, True]
+
+
+def test_all_come_once_one_has_met_the_enemy() -> None:
+    battle = VecBattle("8m", 2)
+    ally, enemy = battle.units(1)
+    enemy[:, 0] += ally[:, 0].max() + 8.5 - enemy[:, 0].min()  # so that only the front is near
+    battle.place(1, ally, enemy)
+    assert (advance(observe_all(battle)) >= 2).all(axis=1).tolist() == [False, True]
 
 
 def test_paths_lead_around_walls() -> None:
