@@ -1,9 +1,9 @@
-"""Learning curves: train every (algorithm, map, seed) of a suite and keep curve, config and plot.
+"""Learning curves: train every (algorithm, task, seed) of a suite and keep curve, config and plot.
 
     python benchmarks/learning.py train --suite 3m --jobs 2
     python benchmarks/learning.py plot --suite 3m
 
-Results go to results/benchmarks/learning/<suite>/: one CSV per run, one JSON per algorithm and map with the
+Results go to results/benchmarks/learning/<suite>/: one CSV per run, one JSON per algorithm and task with the
 composed config, curves.png and table.md. A run that has its CSV is not repeated.
 """
 
@@ -24,7 +24,35 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "benchmarks" / "learning"
 RUNS = ROOT / "results" / "learning"
-COLUMNS = ("test_battle_won_mean", "test_return_mean", "test_ep_length_mean")
+COLUMNS = ("test_return_mean", "test_ep_length_mean")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt, as words of the command line, and what of it is judged."""
+
+    env_config: str
+    words: tuple[str, ...]
+    metric: str
+    measure: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Metrics that are kept, the judged one first."""
+        return tuple(dict.fromkeys((self.metric, *COLUMNS)))
+
+    @property
+    def won(self) -> bool:
+        """Whether a share between 0 and 1 is judged."""
+        return self.metric.endswith("_won_mean")
+
+
+RETURN = ("test_return_mean", "test return")
+TASKS = {
+    "simple_spread": Task("mpe", ("key=simple_spread_v3",), *RETURN),
+    "HalfCheetah_6x1": Task("mamujoco", ("scenario=HalfCheetah", "agent_conf=6x1"), *RETURN),
+}
+"""Tasks by the name they have in suites; any other name is a map of the battle engine."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +60,19 @@ class Case:
     """One training run of a suite."""
 
     algorithm: str
-    map_name: str
+    map_name: str  # or another of TASKS
     seed: int
     t_max: int
     words: tuple[str, ...] = ()
     label: str = ""
+
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        battles = ("map_name=" + self.map_name, "engine=embedded")
+        return TASKS.get(self.map_name) or Task(
+            "sc2", battles, "test_battle_won_mean", "test win rate"
+        )
 
     @property
     def name(self) -> str:
@@ -108,6 +144,16 @@ SUITES: dict[str, list[Case]] = {
             for a in ("mappo", "mat")
         ),
     ],
+    # Short, with the shipped configs: particles that cover landmarks, and a robot of six agents.
+    "particles_and_robots": [
+        Case(a, task, s, t_max, ("test_interval=25000", f"test_nepisode={episodes}"))
+        for s in (0, 1)
+        for task, t_max, episodes in (
+            ("simple_spread", 250_000, 128),
+            ("HalfCheetah_6x1", 300_000, 8),
+        )
+        for a in ("mappo", "mat")
+    ],
 }
 
 
@@ -119,9 +165,9 @@ def train(case: Case, folder: Path) -> str:
     results = RUNS / folder.name / case.stem
     command = [
         *(sys.executable, str(ROOT / "src" / "main.py")),
-        *(f"--config={case.algorithm}", "--env-config=sc2", "with"),
-        *(f"map_name={case.map_name}", f"seed={case.seed}", f"t_max={case.t_max}"),
-        *("engine=embedded", f"local_results_path={results}", "mongo_url=none"),
+        *(f"--config={case.algorithm}", f"--env-config={case.task.env_config}", "with"),
+        *(*case.task.words, f"seed={case.seed}", f"t_max={case.t_max}"),
+        *(f"local_results_path={results}", "mongo_url=none"),
         *case.words,
         *("save_buffer=False", "save_model_interval=1000000000"),
     ]
@@ -134,7 +180,7 @@ def train(case: Case, folder: Path) -> str:
     if status:
         return f"{case.stem}: failed with status {status}, see {log}"
     (run,) = (file.parent for file in results.glob("runs/*/config.json"))
-    write_curve(run, curve, minutes)
+    write_curve(run, curve, case.task.columns, minutes)
     config = json.loads((run / "config.json").read_text())
     for key in ("seed", "local_results_path", "mongo_url"):  # of one run and machine
         del config[key]
@@ -143,25 +189,25 @@ def train(case: Case, folder: Path) -> str:
     return f"{case.stem}: {minutes:.1f} min"
 
 
-def write_curve(run: Path, file: Path, minutes: float) -> None:
+def write_curve(run: Path, file: Path, columns: tuple[str, ...], minutes: float) -> None:
     """Test metrics of a run's folder as CSV; the wall time stands in the last column of every row."""
     points: dict[int, dict[str, float]] = defaultdict(dict)
     for line in (run / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
-        if row["name"] in COLUMNS:
+        if row["name"] in columns:
             for step, value in zip(row["steps"], row["values"], strict=True):
                 points[step][row["name"]] = value
     beside = file.with_suffix(".tmp")
     with beside.open("w", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow(["t_env", *COLUMNS, "run_minutes"])
+        writer.writerow(["t_env", *columns, "run_minutes"])
         for step, values in sorted(points.items()):
-            writer.writerow([step, *(round(values[c], 4) for c in COLUMNS), round(minutes, 2)])
+            writer.writerow([step, *(round(values[c], 4) for c in columns), round(minutes, 2)])
     beside.rename(file)
 
 
 def plot(suite: str, folder: Path) -> None:
-    """Draw mean and range over seeds per map, and write the table."""
+    """Draw mean and range over seeds per task, and write the table."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -171,21 +217,26 @@ def plot(suite: str, folder: Path) -> None:
         lambda: defaultdict(list)
     )
     minutes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    tasks: dict[str, Task] = {}
     for case in SUITES[suite]:
         file = folder / f"{case.stem}.csv"
         if not file.exists():
             continue
         with file.open() as source:
             rows = list(csv.DictReader(source))
-        points = [(int(r["t_env"]), float(r["test_battle_won_mean"])) for r in rows]
+        points = [(int(r["t_env"]), float(r[case.task.metric])) for r in rows]
+        tasks[case.map_name] = case.task
         runs[case.map_name][case.name].append(points)
         minutes[case.map_name, case.name].append(float(rows[-1]["run_minutes"]))
     figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
-    lines = [
-        "| map | algorithm | seeds | best test win rate by seed | last | steps to 0.9 | min per run |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    won = all(task.won for task in tasks.values())
+    what, digits = ("win rate", 2) if won else ("return", 1)
+    columns = ["map" if won else "task", "algorithm", "seeds", f"best test {what} by seed", "last"]
+    columns += ["steps to 0.9"] if won else []
+    columns += ["min per run"]
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for axis, (map_name, algorithms) in zip(axes[0], runs.items(), strict=True):
+        task = tasks[map_name]
         for algorithm, curves in algorithms.items():
             length = min(len(c) for c in curves)
             steps = [t for t, _ in curves[0][:length]]
@@ -193,19 +244,24 @@ def plot(suite: str, folder: Path) -> None:
             (line,) = axis.plot(steps, [sum(v) / len(v) for v in values], label=algorithm)
             low, high = [min(v) for v in values], [max(v) for v in values]
             axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
-            reached = [next((t for t, v in c if v >= 0.9), None) for c in curves]
-            lines.append(
-                f"| {map_name} | {algorithm} | {len(curves)} "
-                f"| {', '.join(f'{max(v for _, v in c):.2f}' for c in curves)} "
-                f"| {', '.join(f'{c[-1][1]:.2f}' for c in curves)} "
-                f"| {', '.join('-' if r is None else f'{r // 1000}k' for r in reached)} "
-                f"| {', '.join(f'{m:.0f}' for m in minutes[map_name, algorithm])} |"
-            )
-        axis.set(title=map_name, xlabel="environment steps", ylim=(-0.02, 1.02))
-        axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)
+            cells = [map_name, algorithm, str(len(curves))]
+            cells += [", ".join(f"{max(v for _, v in c):.{digits}f}" for c in curves)]
+            cells += [", ".join(f"{c[-1][1]:.{digits}f}" for c in curves)]
+            if won:
+                reached = [next((t for t, v in c if v >= 0.9), None) for c in curves]
+                cells += [", ".join("-" if r is None else f"{r // 1000}k" for r in reached)]
+            cells += [", ".join(f"{m:.0f}" for m in minutes[map_name, algorithm])]
+            lines.append(f"| {' | '.join(cells)} |")
+        axis.set(title=map_name, xlabel="environment steps")
+        if task.won:
+            axis.set_ylim(-0.02, 1.02)
+            axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)
         axis.legend(frameon=False)
-    axes[0][0].set_ylabel("test win rate (mean, range over seeds)")
-    figure.suptitle("Embedded battle engine (a simulator of its own, not StarCraft II)", fontsize=9)
+    axes[0][0].set_ylabel(f"{next(iter(tasks.values())).measure} (mean, range over seeds)")
+    if won:
+        figure.suptitle(
+            "Embedded battle engine (a simulator of its own, not StarCraft II)", fontsize=9
+        )
     figure.tight_layout()
     figure.savefig(folder / "curves.png", dpi=110)
     (folder / "table.md").write_text("\n".join(lines) + "\n")

@@ -272,13 +272,35 @@ def test_what_a_config_leaves_of_the_one_it_extends_needs_no_note(tmp_path: Path
 
 
 @pytest.mark.parametrize("file", ["mappo", "happo", "mat"])
-def test_settings_of_single_maps_are_of_maps_there_are(file: str) -> None:
+def test_settings_of_single_tasks_are_of_tasks_there_are(file: str) -> None:
     entries = read_yaml(CONFIG_DIR / "algs" / f"{file}.yaml")
     (blocks,) = (e.value for e in entries if e.key == "overrides")
     for block in blocks:
-        name = block["when"]["map_name"]
-        assert name in map_names()
-        assert compose(file, "sc2", [f"map_name={name}"]).notes == []
+        when = dict(block["when"])
+        env = when.pop("env", "sc2")
+        assert when.get("map_name", map_names()[0]) in map_names()
+        words = [f"{key}={value}" for key, value in when.items()]
+        assert compose(file, env, words).notes == []
+
+
+@pytest.mark.parametrize(
+    ("file", "env", "words", "expected"),
+    [
+        ("mappo", "mpe", [], (128, 25, 10, 0.2)),
+        ("mappo", "mpe", ["continuous_actions=True"], (20, 200, 5, 0.2)),
+        ("mappo", "mpe", ["key=simple_tag_v3"], (32, 100, 10, 0.2)),
+        ("mappo", "mamujoco", [], (20, 200, 15, 0.05)),
+        ("mat", "mpe", ["continuous_actions=True"], (128, 25, 10, 0.05)),
+        ("mat", "mamujoco", [], (40, 100, 10, 0.05)),
+    ],
+)
+def test_particles_and_robots_have_settings_of_their_own(
+    file: str, env: str, words: list[str], expected: tuple[float, ...]
+) -> None:
+    stored = compose(file, env, words).nested()
+    runner, learner = stored["runner_args"], stored["learner_args"]
+    taken = (runner["batch_size_run"], runner["episode_length"])
+    assert (*taken, learner["ppo_epoch"], learner["clip_param"]) == expected
 
 
 def test_the_heir_has_the_last_word_on_a_map() -> None:
