@@ -158,7 +158,7 @@ def report(rows: dict[tuple[str, str, str], Row]) -> str:
         "and who attacks stands in the beams' way. `cliff` gets one colossus farther: who idles gives "
         "way to a friend. Below, a pair abreast in the very middle of the lane "
         "(y = 8 and 10) won 32 of 32 battles at four places (lotv: 31): its attackers and the walls "
-        "leave gaps too narrow for a zergling. Half a unit off it won 12 to 75 % (lotv: 0 to 38 %).",
+        "leave gaps too narrow for a zergling. Half a unit off it won 34 of 64 (lotv: 9).",
         "",
         "SMAC's heuristic keeps the target it takes at the first step, so that its fortune hangs on the "
         "start places, which the map files do not settle: see `shifted`. On MMM all nine choose the "
