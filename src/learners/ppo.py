@@ -147,9 +147,9 @@ class PPOLearner:
             torch.arange(batch.batch_size, device=self.device),
             batch.lengths.to(self.device),
         )
-        last = self.critic(
-            batch.obs[ends], batch.state[ends], alive[ends], batch.avail_actions[ends]
-        )
+        # Nothing a policy with values of its own has in mind changes within a row.
+        seen = (batch.obs, batch.state, alive, batch.avail_actions)
+        last = self.critic(*(field[ends] for field in seen), start)
         terminated = batch.terminated.any(dim=1)
         value = self.value_norm.denormalise(values) * batch.filled[..., None]
         last = self.value_norm.denormalise(last).masked_fill(terminated[:, None], 0.0)

@@ -23,6 +23,7 @@ TASKS = [
     ("happo", "matrix", "game=two_step"),
     ("mat", "matrix", "game=two_step"),
     ("mappo", "sc2", "map_name=3m"),
+    ("mat_gru", "matrix", "random_agent_order=True"),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -36,7 +38,14 @@ class AttentionCritic(Critic):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+    def forward(
+        self,
+        obs: Tensor,
+        state: Tensor,
+        alive: Tensor,
+        avail_actions: Tensor,
+        carry: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Values (M, N)."""
         if self._agent_id:
             obs = with_agent_id(obs)

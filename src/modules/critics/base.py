@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -11,11 +12,19 @@ class Critic(nn.Module, ABC):
     """Values in the learner's normalised units; V is 1 (one for the team) or N (one for each agent)."""
 
     @abstractmethod
-    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+    def forward(
+        self,
+        obs: Tensor,
+        state: Tensor,
+        alive: Tensor,
+        avail_actions: Tensor,
+        carry: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Values (M, V) of M moments.
 
         Args:
             obs: (M, N, O). state: (M, S). alive: (M, N) bool. avail_actions: (M, N, A) bool.
+            carry: (M, ...) what the policy had in mind, for values that are its own.
         """
 
     @property

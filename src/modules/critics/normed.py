@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -49,7 +51,14 @@ class NormedCritic(Critic):
         """From features to the value."""
         return self.value
 
-    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+    def forward(
+        self,
+        obs: Tensor,
+        state: Tensor,
+        alive: Tensor,
+        avail_actions: Tensor,
+        carry: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Values (M, N), or (M, 1) of the state alone."""
         if not self._per_agent:
             return self._value(state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
@@ -35,6 +37,13 @@ class PolicyCritic(Critic):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def forward(self, obs: Tensor, state: Tensor, alive: Tensor, avail_actions: Tensor) -> Tensor:
+    def forward(
+        self,
+        obs: Tensor,
+        state: Tensor,
+        alive: Tensor,
+        avail_actions: Tensor,
+        carry: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Values (M, N)."""
-        return self._policy[0].values(obs, avail_actions)
+        return self._policy[0].values(obs, avail_actions, carry or {})

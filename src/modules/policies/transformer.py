@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -165,16 +166,17 @@ class TransformerPolicy(StochasticPolicy):
             values.view(K, C, -1),
         )
 
-    def values(self, obs: Tensor, avail_actions: Tensor) -> Tensor:
-        """Values (M, N) of obs (M, N, O).
+    def values(self, obs: Tensor, avail_actions: Tensor, carry: Mapping[str, Tensor]) -> Tensor:
+        """Values (M, N) of obs (M, N, O), agents being in the order ``carry`` has.
 
         Where they come from the decoder they depend on earlier agents' actions: the most likely ones.
         """
-        rep = self.encode(obs)
+        order = carry.get("order")
+        rep = self.encode(obs, order)
         if self._config.encoder != "none":
-            return self._value(rep, rep)
-        actions = self.decode(rep, avail_actions, None)
-        return self._value(rep, self.features(rep, actions))
+            return _restored(self._value(rep, rep), order)
+        actions = self.decode(rep, _permuted(avail_actions, order), None)
+        return _restored(self._value(rep, self.features(rep, actions)), order)
 
     def encode(self, obs: Tensor, order: Tensor | None = None) -> Tensor:
         """Representations (M, N, D) of obs (M, N, O), by position in ``order`` (M, N)."""

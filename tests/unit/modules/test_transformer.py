@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -197,11 +198,11 @@ def test_without_that_option_nothing_is_drawn() -> None:
     assert torch.equal(before, generator.get_state())
 
 
-def build(spec: EnvSpec = SPEC, **parts: str) -> PPOLearner:
+def build(configs: Mapping[str, Mapping[str, Any]] | None = None, **parts: str) -> PPOLearner:
     """A PPO learner of these parts."""
     chosen = {"learner": "ppo", "agent": "normed", **parts}
-    configs = {"agent": {"head_gain": 1.0}}
-    learner: PPOLearner = assemble(configs, spec, **chosen).build("learner")
+    values = {"agent": {"head_gain": 1.0}, **(configs or {})}
+    learner: PPOLearner = assemble(values, **chosen).build("learner")
     return learner
 
 
@@ -247,7 +248,32 @@ def test_values_of_the_decoder_depend_on_earlier_actions() -> None:
     assert torch.equal(one[:, 0], two[:, 0])
     assert not torch.allclose(one[:, 1:], two[:, 1:])
     # What bootstraps them takes the most likely actions and draws nothing.
-    torch.testing.assert_close(policy.values(obs, avail), policy.values(obs, avail))
+    torch.testing.assert_close(policy.values(obs, avail, {}), policy.values(obs, avail, {}))
+
+
+@pytest.mark.parametrize("variant", ["mat", "mat_decoder", "mat_gru"])
+def test_the_value_after_the_last_step_is_of_the_episodes_own_order(variant: str) -> None:
+    learner = build(
+        {"policy": VARIANTS[variant] | {"random_agent_order": True}},
+        policy="transformer",
+        critic="of_policy",
+    )
+    policy = learner.policy
+    assert isinstance(policy, TransformerPolicy)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    orders = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0]])
+    batch = replace(random_batch(), carry={"order": orders})
+    row, end = 3, 7  # truncated: only there a value follows
+    seen = (batch.obs[row, end][None], batch.avail_actions[row, end][None])
+    own, by_index = (
+        learner.value_norm.denormalise(policy.values(*seen, carry))
+        for carry in ({"order": orders[row][None]}, {})
+    )
+    followed = batch.reward[row, end - 1] + 0.99 * own[0]
+    torch.testing.assert_close(learner.prepare(batch).returns[row, end - 1], followed)
+    assert torch.allclose(own, by_index, atol=1e-5) == (variant == "mat")
 
 
 def test_wrong_parts_are_refused() -> None:
