@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from phalanx.envs.battle import VecBattle
-from phalanx.envs.battle.bots import BOTS, advance, at_crowd, bots_for, play
+from phalanx.envs.battle.bots import BOTS, bots_for, play
 from phalanx.envs.battle.scene import clearance, observe_all, path_lengths
+from phalanx.envs.battle.tactics import advance, at_crowd
 from phalanx.errors import EnvError
 
 
