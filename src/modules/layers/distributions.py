@@ -47,7 +47,7 @@ class MaskedCategorical:
         if generator is None:
             return torch.zeros_like(like).masked_fill_(~avail, MASKED)
         uniform = torch.rand(like.shape, device=like.device, generator=generator)
-        noise = -torch.log(-torch.log(uniform.clamp_(1e-20, 1 - 1e-7)))
+        noise = uniform.clamp_(1e-20, 1 - 1e-7).log_().neg_().log_().neg_()
         return noise.masked_fill_(~avail, MASKED)
 
     def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Activation = Literal["relu", "gelu"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -68,31 +67,10 @@ class ActionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs (..., K) of features (..., H)."""
-        outputs: Tensor = self.linear(features)
+        return self.with_scale(self.linear(features))
+
+    def with_scale(self, means: Tensor) -> Tensor:
+        """Outputs (..., K) of what depends on the features."""
         if self.scale is None:
-            return outputs
-        return torch.cat([outputs, self.scale.expand_as(outputs)], dim=-1)
-
-
-def as_function(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``layer`` without what calling a module costs, for many small inputs while its weights stay."""
-    if isinstance(layer, ActionHead) and layer.scale is None:
-        return as_function(layer.linear)
-    if isinstance(layer, nn.Sequential):
-        parts = [as_function(part) for part in layer]
-
-        def chain(x: Tensor) -> Tensor:
-            for part in parts:
-                x = part(x)
-            return x
-
-        return chain
-    if isinstance(layer, nn.Linear):
-        weight, bias = layer.weight, layer.bias
-        return lambda x: F.linear(x, weight, bias)
-    if isinstance(layer, nn.LayerNorm):
-        shape, scale, shift, eps = layer.normalized_shape, layer.weight, layer.bias, layer.eps
-        return lambda x: F.layer_norm(x, shape, scale, shift, eps)
-    if isinstance(layer, nn.GELU):
-        return F.gelu
-    return layer
+            return means
+        return torch.cat([means, self.scale.expand_as(means)], dim=-1)

@@ -7,14 +7,10 @@ al., 2022).
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .normed import HIDDEN_GAIN, as_function, linear
+from .normed import HIDDEN_GAIN, linear
 
 SMALL_GAIN = 0.01
 
@@ -57,21 +53,13 @@ class Attention(nn.Module):
         Args:
             causal: positions look at themselves and earlier ones only.
         """
-        q, k, v = (self.split(x) for x in (self.query(query), *self.keys_values(source)))
-        return self.join(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
-
-    def keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (..., D) of what is looked at."""
-        return self.key(source), self.value(source)
-
-    def split(self, x: Tensor) -> Tensor:
-        """(M, heads, N, D / heads) of x (M, N, D)."""
-        M, N, D = x.shape
-        return x.view(M, N, self.heads, D // self.heads).transpose(1, 2)
-
-    def join(self, x: Tensor) -> Tensor:
-        """(M, N, D) of what was attended to, (M, heads, N, D / heads)."""
-        y: Tensor = self.out(x.transpose(1, 2).flatten(2))
+        M, N, D = query.shape
+        q, k, v = (
+            x.view(M, N, self.heads, D // self.heads).transpose(1, 2)
+            for x in (self.query(query), self.key(source), self.value(source))
+        )
+        taken = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        y: Tensor = self.out(taken.transpose(1, 2).flatten(2))
         return y
 
 
@@ -145,95 +133,6 @@ class DecodeBlock(nn.Module):
         return y
 
 
-class _Attending:
-    """An attention over positions that come one after the other.
-
-    What is looked at is kept as it came. The product with the keys' weights is made on the query's side,
-    ``q . (K x + b) = (K^T q) . x + const``, and that with the values' after the sum, as weights add up to
-    one: one product before looking and one after, in place of four.
-
-    Args:
-        rep: anything of the sequence's shape (N, M, D).
-    """
-
-    def __init__(self, attention: Attention, rep: Tensor) -> None:
-        D, h = rep.shape[-1], attention.heads
-        self._shape, scale = (h, D), (D // h) ** -0.5
-        # By head: of queries, keys and values (h, d, D), of outputs (h, D, d).
-        query, key, value = (
-            layer.weight.view(h, -1, D)
-            for layer in (attention.query, attention.key, attention.value)
-        )
-        out = attention.out.weight.view(D, h, -1).transpose(0, 1)
-        self._query = torch.bmm(key.mT, query).view(-1, D) * scale
-        bias = attention.query.bias.view(h, 1, -1)
-        self._query_bias = torch.bmm(bias, key).flatten() * scale
-        self._out = torch.bmm(out, value).transpose(1, 2).reshape(-1, D)
-        self.out_bias = attention.out(attention.value.bias)
-        self._seen = torch.empty_like(rep)
-
-    def query(self, x: Tensor) -> Tensor:
-        """Queries (..., h D) of x (..., D)."""
-        return F.linear(x, self._query, self._query_bias)
-
-    def look(self, i: int, query: Tensor, x: Tensor, residual: Tensor) -> Tensor:
-        """``residual`` (M, D), which has :attr:`out_bias`, plus what position ``i`` takes, (M, D).
-
-        Args:
-            query: (M, h D) of what looks.
-            x: (M, D) to be kept and looked at as well.
-        """
-        self._seen[i] = x
-        seen = self._seen[: i + 1, :, None]
-        query = query.reshape(-1, *self._shape)
-        weights = (seen * query).sum(dim=-1, keepdim=True).softmax(dim=0)
-        taken = (weights * seen).sum(dim=0)
-        return torch.addmm(residual, taken.flatten(1), self._out)
-
-
-class _DecodingBlock:
-    """A block that decodes one position after the other.
-
-    Small tensors make every operation's own cost count, so biases are added where it happens once for all.
-
-    Args:
-        rep: representations (N, M, D).
-    """
-
-    def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
-        self._norm1, self._norm2, self._norm3, self._mlp = (
-            as_function(layer) for layer in (block.norm1, block.norm2, block.norm3, block.mlp)
-        )
-        self._actions, self._agents = (_Attending(a, rep) for a in (block.actions, block.agents))
-        D, h = rep.shape[-1], block.actions.heads
-        self._widths = [D, D, h * D]
-        self._queries = self._agents.query(rep).unbind(0)
-        self._residuals = (rep + self._agents.out_bias).unbind(0)
-
-    def enter(self, x: Tensor) -> Tensor:
-        """All that depends on x (..., D) alone: itself, with a bias, and its query, (..., 2 D + h D)."""
-        return torch.cat([x, x + self._actions.out_bias, self._actions.query(x)], dim=-1)
-
-    def step(self, i: int, entered: Tensor) -> Tensor:
-        """Position ``i`` alone: (M, D) of what entered of it (M, 2 D + h D)."""
-        x, residual, query = torch.split(entered, self._widths, dim=-1)
-        x = self._norm1(self._actions.look(i, query, x, residual))
-        x = self._norm2(self._agents.look(i, self._queries[i], x, self._residuals[i]))
-        return self._norm3(x + self._mlp(x))
-
-
-class Decoding(Protocol):
-    """A decoder at work on one position after the other, computing nothing twice while weights stay."""
-
-    def enter(self, tokens: Tensor) -> Tensor:
-        """All that depends on tokens (..., D) alone, (..., E)."""
-        ...
-
-    def step(self, i: int, entered: Tensor) -> Tensor:
-        """Features (M, D) of position ``i``, after those before it, by what entered of its token (M, E)."""
-        ...
-
-
 class AttentionDecoder(nn.Module):
     """Features of each agent given its representation and the actions of the agents before it."""
 
@@ -249,30 +148,6 @@ class AttentionDecoder(nn.Module):
             x = block(x, rep)
         return x
 
-    def begin(self, rep: Tensor) -> Decoding:
-        """The same, position by position of representations (M, N, D)."""
-        return _AttentionDecoding(self, rep)
-
-
-class _AttentionDecoding:
-    def __init__(self, decoder: AttentionDecoder, rep: Tensor) -> None:
-        by_position = rearrange(rep, "m n d -> n m d").contiguous()
-        self._norm = decoder.norm
-        self._first, *self._others = (
-            _DecodingBlock(block, by_position)
-            for block in decoder.blocks
-            if isinstance(block, DecodeBlock)
-        )
-
-    def enter(self, tokens: Tensor) -> Tensor:
-        return self._first.enter(self._norm(tokens))
-
-    def step(self, i: int, entered: Tensor) -> Tensor:
-        x = self._first.step(i, entered)
-        for block in self._others:
-            x = block.step(i, block.enter(x))
-        return x
-
 
 class RecurrentDecoder(nn.Module):
     """The same with a GRU over the agents in place of attention."""
@@ -286,23 +161,3 @@ class RecurrentDecoder(nn.Module):
         """(M, N, D) of all tokens (M, N, D) and representations (M, N, D) at once."""
         features: Tensor = self.rnn(self.norm(tokens + rep))[0]
         return features
-
-    def begin(self, rep: Tensor) -> Decoding:
-        """The same, position by position of representations (M, N, D)."""
-        return _RecurrentDecoding(self, rep)
-
-
-class _RecurrentDecoding:
-    def __init__(self, decoder: RecurrentDecoder, rep: Tensor) -> None:
-        M, _, D = rep.shape
-        self._decoder, self._rep = decoder, rep
-        self._hidden = rep.new_zeros(decoder.rnn.num_layers, M, D)
-
-    def enter(self, tokens: Tensor) -> Tensor:
-        return tokens
-
-    def step(self, i: int, entered: Tensor) -> Tensor:
-        x = self._decoder.norm(entered + self._rep[:, i])
-        features, self._hidden = self._decoder.rnn(x[:, None], self._hidden)
-        out: Tensor = features[:, 0]
-        return out

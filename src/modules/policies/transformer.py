@@ -14,8 +14,9 @@ from ...data.chunks import Chunks
 from ...envs.protocol import EnvSpec
 from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
+from ..layers.decoding import begin
 from ..layers.distributions import distribution_of
-from ..layers.normed import HIDDEN_GAIN, ActionHead, as_function, linear
+from ..layers.normed import HIDDEN_GAIN, ActionHead, linear
 from ..layers.one_hot import with_agent_id
 from ..layers.transformer import (
     AgentEncoder,
@@ -204,7 +205,7 @@ class TransformerPolicy(StochasticPolicy):
         offsets = self.distribution.offsets(like, avail, generator)
         if self.decoder is None:
             return self.distribution.choose(self.head(rep), offsets)
-        decoding, head = self.decoder.begin(rep), as_function(self.head)
+        decoding = begin(self.decoder, self.head, rep)
         table = None if self._action_shape else decoding.enter(self._table())
         blank = rep.new_zeros(M, 1, *self._action_shape)
         token = shifted(blank if self._action_shape else blank.long())[:, 0]
@@ -213,7 +214,7 @@ class TransformerPolicy(StochasticPolicy):
             entered = (
                 decoding.enter(self._embed(token)) if table is None else F.embedding(token, table)
             )
-            actions.append(self.distribution.choose(head(decoding.step(i, entered)), offset))
+            actions.append(self.distribution.choose(decoding.step(i, entered), offset))
             token = tokens_of(actions[-1])
         return torch.stack(actions, dim=1)
 

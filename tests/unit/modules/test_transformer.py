@@ -15,6 +15,7 @@ from phalanx.data.chunks import Chunks, Cutting
 from phalanx.envs.protocol import Box, EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.learners.ppo import PPOLearner
+from phalanx.modules.layers.decoding import begin
 from phalanx.modules.policies.transformer import TransformerPolicy, shifted
 
 from .toys import CPU, SPEC, assemble, random_batch
@@ -146,12 +147,13 @@ def test_acting_one_by_one_agrees_with_one_parallel_pass(
         parallel = outputs(policy, obs, acted)
         if policy.decoder is None:
             return
-        decoding = policy.decoder.begin(rep)
-        entered = decoding.enter(policy._embed(shifted(acted)))
-        steps = [policy.head(decoding.step(i, entered[:, i])) for i in range(n_agents)]
-    each = torch.stack(steps, dim=1)
-    log_p = [policy.distribution.log_prob(x, avail, acted)[0] for x in (each, parallel)]
-    torch.testing.assert_close(*log_p, atol=1e-5, rtol=0)
+        expected, _ = policy.distribution.log_prob(parallel, avail, acted)
+        for loops in (False, True):
+            decoding = begin(policy.decoder, policy.head, rep, loops=loops)
+            entered = decoding.enter(policy._embed(shifted(acted)))
+            steps = [decoding.step(i, entered[:, i]) for i in range(n_agents)]
+            log_p, _ = policy.distribution.log_prob(torch.stack(steps, dim=1), avail, acted)
+            torch.testing.assert_close(log_p, expected, atol=1e-5, rtol=0)
 
 
 def played(policy: TransformerPolicy, spec: EnvSpec) -> EpisodeBatch:

@@ -1,0 +1,213 @@
+"""Decoders at work on one position after the other, computing nothing twice while weights stay.
+
+Axes: M moments, N positions, D embedding, h heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import compiled
+from .normed import ActionHead
+from .transformer import Attention, AttentionDecoder, DecodeBlock, RecurrentDecoder
+
+
+class Decoding(Protocol):
+    """Outputs of all positions, one by one."""
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        """All that depends on embedded tokens (..., D) alone, (..., E)."""
+        ...
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        """Outputs (M, K) of position ``i``, after those before it, by what entered of its token (M, E)."""
+        ...
+
+
+def begin(
+    decoder: AttentionDecoder | RecurrentDecoder,
+    head: nn.Sequential,
+    rep: Tensor,
+    *,
+    loops: bool | None = None,
+) -> Decoding:
+    """Start to decode.
+
+    Args:
+        head: from features to outputs, see :func:`~.transformer.head_base`.
+        rep: representations (M, N, D).
+        loops: attention decodes in compiled loops, which only CPUs can; None where they can.
+    """
+    if isinstance(decoder, RecurrentDecoder):
+        return _RecurrentDecoding(decoder, head, rep)
+    return _AttentionDecoding(decoder, head, rep, rep.is_cpu if loops is None else loops)
+
+
+class _RecurrentDecoding:
+    def __init__(self, decoder: RecurrentDecoder, head: nn.Sequential, rep: Tensor) -> None:
+        M, _, D = rep.shape
+        self._decoder, self._head, self._rep = decoder, head, rep
+        self._hidden = rep.new_zeros(decoder.rnn.num_layers, M, D)
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        x = self._decoder.norm(entered + self._rep[:, i])
+        features, self._hidden = self._decoder.rnn(x[:, None], self._hidden)
+        outputs: Tensor = self._head(features[:, 0])
+        return outputs
+
+
+class _AttentionDecoding:
+    def __init__(
+        self, decoder: AttentionDecoder, head: nn.Sequential, rep: Tensor, loops: bool
+    ) -> None:
+        by_position = rearrange(rep, "m n d -> n m d").contiguous()
+        kind = _BlockInLoops if loops else _Block
+        self._norm = decoder.norm
+        self._head: Callable[[Tensor], Tensor] = _HeadInLoops(head) if loops else head
+        self._first, *self._others = (
+            kind(block, by_position) for block in decoder.blocks if isinstance(block, DecodeBlock)
+        )
+
+    def enter(self, tokens: Tensor) -> Tensor:
+        return self._first.enter(self._norm(tokens))
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        x = self._first.step(i, entered)
+        for block in self._others:
+            x = block.step(i, block.enter(x))
+        return self._head(x)
+
+
+class _Products:
+    """What remains of attentions' four products when what is looked at is kept as it came.
+
+    That with the keys' weights is made on the query's side, ``q . (K x + b) = (K^T q) . x + const``, and that
+    with the values' after the sum, as weights add up to one. Axes: L attentions of the same shape.
+
+    Attributes:
+        query: (L, h D, D). query_bias: (L, h D).
+        out: (L, h D, D), of what is taken. out_bias: (L, 1, D).
+    """
+
+    def __init__(self, *attentions: Attention) -> None:
+        L, h, D = len(attentions), attentions[0].heads, attentions[0].out.out_features
+        query, key, value, out = (
+            torch.stack([layer.weight for layer in layers])
+            for layers in zip(*((a.query, a.key, a.value, a.out) for a in attentions), strict=True)
+        )
+        query_bias, value_bias, out_bias = (
+            torch.stack([layer.bias for layer in layers])[:, None]
+            for layers in zip(*((a.query, a.value, a.out) for a in attentions), strict=True)
+        )
+        self.out_bias = torch.baddbmm(out_bias, value_bias, out.mT)
+        # By head: of queries, keys and values (L h, d, D), of outputs (L h, D, d).
+        query, key, value = (x.view(L * h, -1, D) for x in (query, key * (D // h) ** -0.5, value))
+        out = out.view(L, D, h, -1).transpose(1, 2).flatten(0, 1)
+        self.query = torch.bmm(key.mT, query).view(L, -1, D)
+        self.query_bias = torch.bmm(query_bias.view(L * h, 1, -1), key).view(L, -1)
+        self.out = torch.bmm(out, value).mT.reshape(L, -1, D)
+
+
+class _Block:
+    """A block at work.
+
+    Args:
+        rep: representations (N, M, D).
+    """
+
+    def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
+        N, M, D = rep.shape
+        products = _Products(block.actions, block.agents)
+        self._block = block
+        self._query, _ = products.query
+        self._query_bias, _ = products.query_bias
+        self._out, (self._out_bias, out_bias) = products.out, products.out_bias
+        queries = F.linear(rep, products.query[1], products.query_bias[1])
+        self._queries = queries.view(N, M, -1, D)
+        self._residuals = rep + out_bias
+        self._kept = rep.new_empty(2, N, M, D)  # what either attention looks at
+
+    def enter(self, x: Tensor) -> Tensor:
+        """(..., (2 + h) D) x (..., D), what is added to after looking, and what looks."""
+        query = F.linear(x, self._query, self._query_bias)
+        return torch.cat([x, x + self._out_bias, query], dim=-1)
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        """Position ``i`` alone: (M, D) of what entered of it, (M, (2 + h) D)."""
+        block, D = self._block, self._kept.shape[-1]
+        x, residual, queries = entered[:, :D], entered[:, D : 2 * D], entered[:, 2 * D :]
+        taken = self._look(self._kept[0], i, x, queries.reshape(len(x), -1, D))
+        x = block.norm1(torch.addmm(residual, taken, self._out[0]))
+        taken = self._look(self._kept[1], i, x, self._queries[i])
+        x = block.norm2(torch.addmm(self._residuals[i], taken, self._out[1]))
+        y: Tensor = block.norm3(x + block.mlp(x))
+        return y
+
+    @staticmethod
+    def _look(kept: Tensor, i: int, x: Tensor, queries: Tensor) -> Tensor:
+        """What queries (M, h, D) take, (M, h D), of ``kept`` (N, M, D) up to ``i``, where x (M, D) goes."""
+        kept[i] = x
+        seen = kept[: i + 1, :, None]
+        weights = (seen * queries).sum(dim=-1, keepdim=True).softmax(dim=0)
+        return (weights * seen).sum(dim=0).flatten(1)
+
+
+class _BlockInLoops(_Block):
+    def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
+        super().__init__(block, rep)
+        back = block.mlp[2]
+        self._arrays = [_array(x) for x in (self._kept, self._queries, self._residuals)]
+        self._layers = compiled.Block(
+            _array(self._out[0]),
+            _norm(block.norm1),
+            _array(self._out[1]),
+            _norm(block.norm2),
+            _hidden(block.mlp[0]),
+            *_affine(back),
+            _norm(block.norm3),
+        )
+
+    def step(self, i: int, entered: Tensor) -> Tensor:
+        kept, queries, residuals = self._arrays
+        parts = _array(entered).reshape(len(entered), -1, kept.shape[-1])
+        x = compiled.decode(i, parts, kept, queries[i], residuals[i], self._layers)
+        return torch.from_numpy(x)
+
+
+class _HeadInLoops:
+    def __init__(self, head: nn.Sequential) -> None:
+        first, _, norm, last = head
+        assert isinstance(last, ActionHead)
+        self._last = last
+        self._layers = compiled.Head(_hidden(first), _norm(norm), *_affine(last.linear))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._last.with_scale(torch.from_numpy(compiled.head(_array(x), self._layers)))
+
+
+def _array(x: Tensor) -> compiled.Array:
+    array: compiled.Array = x.detach().contiguous().numpy()
+    return array
+
+
+def _affine(layer: nn.Module) -> tuple[compiled.Array, compiled.Array]:
+    assert isinstance(layer, nn.Linear)
+    return _array(layer.weight.t()), _array(layer.bias)
+
+
+def _hidden(layer: nn.Module) -> compiled.Hidden:
+    return compiled.Hidden(*_affine(layer))
+
+
+def _norm(layer: nn.Module) -> compiled.Norm:
+    assert isinstance(layer, nn.LayerNorm)
+    return compiled.Norm(_array(layer.weight), _array(layer.bias), layer.eps)
