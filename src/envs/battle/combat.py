@@ -153,27 +153,24 @@ def stabs(i: int, j: int, units: Real, stats: Slots) -> bool:
 
 
 @inlined
-def tick(n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None:
-    """Advance every living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
-    for a in range(n):
-        i = work[a].living
-        if units[COOLDOWN, i] > 0.0 or flags[WINDUP, i] == 1:
-            units[COOLDOWN, i] -= 1.0
-        else:
-            units[COOLDOWN, i] = 0.0
-        if units[BACKSWING, i] > 0.0:
-            units[BACKSWING, i] -= 1.0
-        if flags[ALERT, i] > 0:
-            flags[ALERT, i] -= 1
-        if stats[i].shield > 0.0:
-            if flags[SHIELD_WAIT, i] > 0:
-                flags[SHIELD_WAIT, i] -= 1
-            elif units[SHIELD, i] < stats[i].shield:
-                units[SHIELD, i] = min(units[SHIELD, i] + SHIELD_RATE, stats[i].shield)
-        if stats[i].health_regen > 0.0 and units[HEALTH, i] < stats[i].health:
-            units[HEALTH, i] = min(units[HEALTH, i] + stats[i].health_regen, stats[i].health)
-        if stats[i].energy_regen > 0.0 and units[ENERGY, i] < stats[i].energy:
-            units[ENERGY, i] = min(units[ENERGY, i] + stats[i].energy_regen, stats[i].energy)
+def tick(i: int, units: Real, flags: Whole, stats: Slots) -> None:
+    """Advance a living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
+    # Selections, no branches: which clocks run is hard to foresee for a processor.
+    cooldown, backswing = units[COOLDOWN, i], units[BACKSWING, i]
+    units[COOLDOWN, i] = (
+        cooldown - 1.0 if (cooldown > 0.0) | (flags[WINDUP, i] == 1) else 0.0
+    )
+    units[BACKSWING, i] = backswing - 1.0 if backswing > 0.0 else backswing
+    flags[ALERT, i] -= flags[ALERT, i] > 0
+    if stats[i].shield > 0.0:
+        if flags[SHIELD_WAIT, i] > 0:
+            flags[SHIELD_WAIT, i] -= 1
+        elif units[SHIELD, i] < stats[i].shield:
+            units[SHIELD, i] = min(units[SHIELD, i] + SHIELD_RATE, stats[i].shield)
+    if stats[i].health_regen > 0.0 and units[HEALTH, i] < stats[i].health:
+        units[HEALTH, i] = min(units[HEALTH, i] + stats[i].health_regen, stats[i].health)
+    if stats[i].energy_regen > 0.0 and units[ENERGY, i] < stats[i].energy:
+        units[ENERGY, i] = min(units[ENERGY, i] + stats[i].energy_regen, stats[i].energy)
 
 
 @inner

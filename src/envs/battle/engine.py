@@ -24,7 +24,7 @@ from .crew import (
     take_share,
 )
 from .generation import Draw, generate
-from .jit import inlined, inner, kernel, step_kernel
+from .jit import count, inlined, inner, kernel, step_kernel
 from .layout import (
     ALERT,
     ATTACKER,
@@ -126,9 +126,9 @@ def advance(
     """One game loop of one battle."""
     n, allies = 0, 0
     ally_alarm, enemy_alarm = False, False
-    for i in range(rules.n_allies + rules.n_enemies):
+    for i in count(0, rules.n_allies + rules.n_enemies):
         if units[HEALTH, i] > 0.0:
-            work[n].living = i
+            work[np.uint64(n)].living = i
             work[i].pace = stats[i].speed
             work[i].healed = 0
             work[i].burst = 0
@@ -138,9 +138,9 @@ def advance(
                 ally_alarm |= flags[ALERT, i] > 0
             else:
                 enemy_alarm |= flags[ALERT, i] > 0
+            tick(i, units, flags, stats)
     if n == 0:
         return
-    tick(n, work, units, flags, stats)
     land(loop, units, flags, battle, queue, stats)
     draw = rng.bits(key, loop, 0, rng.ORDER)
     offset = np.int64(draw % np.uint64(n))
@@ -148,8 +148,8 @@ def advance(
     # Units look around in turns; which one when is drawn per episode, or a first clash that comes
     # at the same loop in all battles would favour some.
     beat = loop + np.int64(key & np.uint64(3))
-    for turn in range(n):
-        i = work[in_turn(turn, n, offset, backward)].living
+    for turn in count(0, n):
+        i = work[np.uint64(in_turn(np.int64(turn), n, offset, backward))].living
         work[turn].turn = i
         if units[HEALTH, i] <= 0.0:
             continue
@@ -163,14 +163,14 @@ def advance(
                 rules.enemies_hunt and (enemy or rules.generated),
                 work, units, flags, stats,
             )  # fmt: skip
-    for turn in range(n):
+    for turn in count(0, n):
         i = work[turn].turn
         if units[HEALTH, i] > 0.0:
             swing(i, units, flags, stats)
             act(i, loop, key, work, units, flags, battle, queue, stats, rules)
     if rules.bursts:
         explode(n, work, units, flags, stats)
-    for turn in range(n):
+    for turn in count(0, n):
         i = work[turn].turn
         if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
             heal(i, flags[TARGET, i], work, units, stats)

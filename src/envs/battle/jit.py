@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.core.config
+import numpy as np
 from numba.core import caching
 
 LOG = logging.getLogger("phalanx.envs.battle")
@@ -125,6 +126,12 @@ def inlined(function: F) -> F:
     """
     compiled: Any = numba.njit(**_OPTIONS, inline="always")(function)
     return cast(F, compiled)
+
+
+@inlined
+def count(first: int, last: int) -> Any:
+    """``range`` of unsigned numbers: numba asks of every signed index whether it counts from the end."""
+    return range(np.uint64(first), np.uint64(last))
 
 
 def kernel(function: F) -> F:

@@ -10,11 +10,10 @@ around a target that others already surround.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from .jit import inlined, inner
+from .jit import count, inlined, inner
 from .layout import (
     ATTACK,
     HEALTH,
@@ -53,12 +52,6 @@ AHEAD = 0.1  # cosine: how far ahead someone must be to be in the way
 # Cosine and sine of the turns that are tried: first to the side that was chosen, then to the other.
 _STEPS = np.deg2rad([0.0, 30, 60, 90, 120, -30, -60, -90, -120])
 _TURNS = np.stack([np.cos(_STEPS), np.sin(_STEPS)], axis=1)
-
-
-@inlined
-def count(first: int, last: int) -> Any:
-    """``range`` of unsigned numbers: numba asks of every signed index whether it counts from the end."""
-    return range(np.uint64(first), np.uint64(last))
 
 
 @inlined
