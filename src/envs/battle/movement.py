@@ -281,36 +281,34 @@ def pair_up(n: int, bodies: Bodies, pairs: Pairs, rules: Rules) -> tuple[int, in
     soft, hard = 0, 0
     for a in count(0, n):
         x, y, rim = bodies[0, a].x, bodies[0, a].y, bodies[0, a].rim
-        plane, one = bodies[0, a].plane, bodies[0, a].intent
+        plane, one, side = bodies[0, a].plane, bodies[0, a].intent, bodies[0, a].enemy
         most = rim + widest(plane, rules) + MARGIN
         for b in count(a + np.uint64(1), n):
             dx = bodies[0, b].x - x
             if dx > most:
                 break
+            # Selections, no branches: which pairs count is hard to foresee for a processor. What is
+            # written of the others is written over.
             far = rim + bodies[0, b].rim
             dy = bodies[0, b].y - y
-            if dx * dx + dy * dy > (far + MARGIN) ** 2 or bodies[0, b].plane != plane:
-                continue
             other = bodies[0, b].intent
-            if one == ANCHOR and other == ANCHOR:
-                continue
-            friends = bodies[0, a].enemy == bodies[0, b].enemy
-            kind, place = np.uint64(1), hard
-            if friends and one == other:
-                kind, place = np.uint64(0), soft
-                soft += 1
-            else:
-                hard += 1
+            near = dx * dx + dy * dy <= (far + MARGIN) ** 2
+            near &= (bodies[0, b].plane == plane) & ((one != ANCHOR) | (other != ANCHOR))
+            friends = bodies[0, b].enemy == side
+            alike = one == other
+            mutual = friends & alike
             # Anchors never move. Idle units give way to friends but not to foes.
-            back = 0.5
-            if one != other:
-                yields = one == IDLE if friends and one + other == IDLE + MOVER else one > other
-                back = 1.0 if yields else 0.0
-            at = np.uint64(place)
-            pairs[kind, at].a = a
-            pairs[kind, at].b = b
-            pairs[kind, at].far = far
-            pairs[kind, at].back = back
+            courteous = friends & (one + other == IDLE + MOVER)
+            yields = one == IDLE if courteous else one > other
+            back = 0.5 if alike else (1.0 if yields else 0.0)
+            kind = np.uint64(0 if mutual else 1)
+            place = np.uint64(soft if mutual else hard)
+            pairs[kind, place].a = a
+            pairs[kind, place].b = b
+            pairs[kind, place].far = far
+            pairs[kind, place].back = back
+            soft += near & mutual
+            hard += near & (not mutual)
     return soft, hard
 
 
