@@ -48,21 +48,20 @@ def write_mask(
     medic = rules.medics and stats[i].heal_rate > 0.0
     if medic:
         first, last = 0, rules.n_allies
-    plain, shoot, attack = (
-        rules.looks == 0 and rules.action_mask,
-        stats[i].shoot,
-        rules.first_attack,
-    )
+    attack = rules.first_attack - first
+    if rules.looks == 0 and rules.action_mask and not medic:
+        # One test without branches where nothing special is asked for: it is the innermost loop.
+        shoot = stats[i].shoot
+        for j in range(first, last):
+            dx, dy = units[X, j] - x, units[Y, j] - y
+            near = math.sqrt(dx * dx + dy * dy) <= shoot
+            avail[attack + j] = near & (units[HEALTH, j] > 0.0)
+        return
     for j in range(first, last):
         if units[HEALTH, j] <= 0.0 or (medic and stats[j].heal_rate > 0.0):
             continue
-        if plain:  # one test where nothing special is asked for: it is the innermost loop
-            dx, dy = units[X, j] - x, units[Y, j] - y
-            offered = math.sqrt(dx * dx + dy * dy) <= shoot
-        else:
-            offered = not rules.action_mask or may_target(i, j, facing, units, stats, rules)
-        if offered:
-            avail[attack + j - first] = 1
+        if not rules.action_mask or may_target(i, j, facing, units, stats, rules):
+            avail[attack + j] = 1
 
 
 @inner
