@@ -157,9 +157,7 @@ def tick(i: int, units: Real, flags: Whole, stats: Slots) -> None:
     """Advance a living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
     # Selections, no branches: which clocks run is hard to foresee for a processor.
     cooldown, backswing = units[COOLDOWN, i], units[BACKSWING, i]
-    units[COOLDOWN, i] = (
-        cooldown - 1.0 if (cooldown > 0.0) | (flags[WINDUP, i] == 1) else 0.0
-    )
+    units[COOLDOWN, i] = cooldown - 1.0 if (cooldown > 0.0) | (flags[WINDUP, i] == 1) else 0.0
     units[BACKSWING, i] = backswing - 1.0 if backswing > 0.0 else backswing
     flags[ALERT, i] -= flags[ALERT, i] > 0
     if stats[i].shield > 0.0:

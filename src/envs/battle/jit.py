@@ -29,7 +29,18 @@ _HERE = Path(__file__).resolve().parent
 KEPT_VERSIONS = 4
 
 # No kernel depends on these files.
-_INTERPRETED = ("__init__", "bots", "door", "maps", "scene", "smac", "snapshot", "tactics", "vec")
+_INTERPRETED = (
+    "__init__",
+    "arrays",
+    "bots",
+    "door",
+    "maps",
+    "scene",
+    "smac",
+    "snapshot",
+    "tactics",
+    "vec",
+)
 
 # Without numba's reference counts (_nrt): kernels allocate nothing, and counting at every call of a small
 # helper took longer than the helpers. Division by zero gives infinity, as in numpy; no fast-math.

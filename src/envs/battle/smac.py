@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import EnvError, RenderError, UnavailableActionError
+from .arrays import pack_units
 from .layout import N_REAL
 from .maps import BattleMap
 from .observation import NEAR
@@ -21,7 +22,7 @@ from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, Options, block_sizes
 from .snapshot import look_at
 from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
 from .units import GAME_TYPES, SHOOT_RANGE, SIGHT_RANGE
-from .vec import VecBattle, pack_units
+from .vec import VecBattle
 from .watch import Trace
 
 LOG = logging.getLogger("phalanx.envs.battle")

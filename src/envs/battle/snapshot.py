@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EnvError
 from . import engine
+from .arrays import pack_units
 from .door import numbers
 from .layout import HEALTH, N_REAL, SHIELD, Real, make_work
 from .maps import BattleMap, find_map
@@ -23,7 +24,6 @@ from .rules import (
 )
 from .terrain import load_terrain
 from .units import Slots
-from .vec import pack_units
 
 
 def observe(

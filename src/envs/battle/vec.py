@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
+from .arrays import empty_film, empty_outputs, empty_state, pack_units
 from .crew import DISMISSED, PATIENCE, PRESENT, deal, make_crew, open_shares
 from .door import flag, integers, numbers, whole
 from .generation import (
@@ -27,14 +28,9 @@ from .layout import (
     ENERGY,
     EPISODE,
     HEALTH,
-    N_BATTLE,
-    N_FILM,
-    N_REAL,
-    N_WHOLE,
     OVER,
     SHIELD,
     STEP,
-    Outputs,
     State,
     X,
     Y,
@@ -43,9 +39,7 @@ from .layout import (
 )
 from .maps import GENERATED, BattleMap, find_map
 from .rules import (
-    Features,
     Options,
-    Rules,
     as_record,
     build_features,
     build_rules,
@@ -54,7 +48,7 @@ from .rules import (
     slots_of,
 )
 from .terrain import load_ground, load_terrain
-from .units import LINE, Slots
+from .units import Slots
 
 if TYPE_CHECKING:
     from .watch import Recorder
@@ -160,8 +154,8 @@ class VecBattle:
         )
         self._ground = load_ground(self.map.terrain)
         n_agents = len(self.map.agents)
-        self._battle_state = _empty_state(self.num_envs, self._rules, types)
-        self._out = _empty_outputs(
+        self._battle_state = empty_state(self.num_envs, self._rules, types)
+        self._out = empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
         self._crew, self._bounds = make_crew(self.threads), deal(self.num_envs, self.threads)
@@ -291,7 +285,7 @@ class VecBattle:
         chosen = range(self.num_envs) if battles is None else battles
         recorder = Recorder(self, chosen, episodes)
         self._dismiss()
-        self._out = self._out._replace(film=_empty_film(recorder.films, self._rules))
+        self._out = self._out._replace(film=empty_film(recorder.films, self._rules))
         self._recorder = recorder
         return recorder
 
@@ -299,7 +293,7 @@ class VecBattle:
         """Record no more; what is finished stays with the recorder."""
         self._recorder = None
         self._dismiss()
-        self._out = self._out._replace(film=_empty_film(0, self._rules))
+        self._out = self._out._replace(film=empty_film(0, self._rules))
 
     @property
     def film(self) -> NDArray[np.float32]:
@@ -467,72 +461,3 @@ class VecBattle:
     def _check_battle(self, battle: int) -> None:
         if not isinstance(battle, (int, np.integer)) or not 0 <= battle < self.num_envs:
             raise EnvError(f"no battle {battle!r}; there are {self.num_envs}, counted from 0.")
-
-
-def pack_units(
-    ally: NDArray[np.float64], enemy: NDArray[np.float64], units: NDArray[np.float64]
-) -> None:
-    """Write unit records ally (B, N, 6) and enemy (B, E, 4) into engine arrays (B, N_REAL, M)."""
-    n_agents = ally.shape[1]
-    for column, field in enumerate((X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN)):
-        units[:, field, :n_agents] = ally[:, :, column]
-    for column, field in enumerate((X, Y, HEALTH, SHIELD)):
-        units[:, field, n_agents:] = enemy[:, :, column]
-
-
-def _empty_state(n_battles: int, rules: Rules, types: Slots) -> State:
-    n_agents, n_units = rules.n_allies, rules.n_allies + rules.n_enemies
-    # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
-    # opponent. Where teams are drawn, all may be colossi.
-    colossi = int((types["delivery"] == LINE).sum())
-    if rules.generated and colossi:
-        colossi = n_units
-    slots = 2 * n_units + 2 * n_units * colossi
-    watched = n_battles if rules.partial else 0
-    battle = np.zeros((n_battles, N_BATTLE), np.int64)
-    battle[:, EPISODE] = -1
-    return State(
-        units=np.zeros((n_battles, N_REAL, n_units)),
-        flags=np.zeros((n_battles, N_WHOLE, n_units), np.int32),
-        battle=battle,
-        queue=np.zeros((n_battles, slots, 3), np.int32),
-        last_action=np.full((n_battles, n_agents), -1, np.int64),
-        chosen=np.full((n_battles, n_agents), -1, np.int64),
-        returned=np.zeros(n_battles),
-        facing=np.zeros((n_battles, n_agents), np.int64),
-        spotted=np.zeros((watched, rules.n_enemies, n_agents), np.uint8),
-        spotter=np.full((watched, rules.n_enemies), -1, np.int64),
-    )
-
-
-def _empty_film(n_battles: int, rules: Rules) -> NDArray[np.float32]:
-    n_units = rules.n_allies + rules.n_enemies
-    return np.zeros((n_battles, rules.step_mul, N_FILM, n_units), np.float32)
-
-
-def _empty_outputs(
-    n_battles: int, n_agents: int, rules: Rules, shape: Features, keep_final: bool
-) -> Outputs:
-    b, n = n_battles, n_agents
-    kept = b if keep_final else 0
-    return Outputs(
-        obs=np.zeros((b, n, shape.obs_dim), np.float32),
-        state=np.zeros((b, shape.state_dim), np.float32),
-        avail_actions=np.zeros((b, n, shape.n_actions), np.uint8),
-        reward=np.zeros(b, np.float32),
-        terminated=np.zeros(b, np.bool_),
-        truncated=np.zeros(b, np.bool_),
-        alive=np.zeros((b, n), np.bool_),
-        visibility=np.zeros((b, n, n), np.bool_),
-        actions_taken=np.zeros((b, n), np.int64),
-        battle_won=np.zeros(b, np.bool_),
-        dead_allies=np.zeros(b, np.int32),
-        dead_enemies=np.zeros(b, np.int32),
-        timed_out=np.zeros(b, np.bool_),
-        episode_return=np.zeros(b, np.float32),
-        episode_length=np.zeros(b, np.int32),
-        final_obs=np.zeros((kept, n, shape.obs_dim), np.float32),
-        final_state=np.zeros((kept, shape.state_dim), np.float32),
-        final_avail_actions=np.zeros((kept, n, shape.n_actions), np.uint8),
-        film=_empty_film(0, rules),
-    )
