@@ -24,9 +24,11 @@ SIZES = (176, 322, 18)  # O, S, A of MMM2
 
 
 @torch.inference_mode()
-def anew(policy: TransformerPolicy, obs: Tensor, offsets: Tensor) -> Tensor:
+def anew(policy: TransformerPolicy, obs: Tensor, avail: Tensor) -> Tensor:
     """Actions (B, N) by a whole pass of the decoder for every agent, of which one row is used."""
     rep = policy.encode(obs)
+    generator = torch.Generator()  # the seed of a new one is always the same
+    offsets = policy.distribution.offsets(torch.empty(avail.shape), avail, generator)
     actions = torch.zeros(obs.shape[:2], dtype=torch.int64)
     for i in range(obs.shape[1]):
         outputs = policy.head(policy.features(rep, actions))[:, i]
@@ -51,15 +53,12 @@ def compare(agents: int, battles: int, rounds: int) -> str:
     obs = torch.rand(battles, agents, O)
     avail = torch.rand(battles, agents, A) < 0.5
     avail[..., 0] = True
-    like, generator = torch.empty(battles, agents, A), torch.Generator()
-    offsets = policy.distribution.offsets(like, avail, generator)
 
     def cached() -> Tensor:
-        generator = torch.Generator()  # its default seed, as above
-        return policy.act(obs, avail, {}, 0, False, generator)[0]
+        return policy.act(obs, avail, {}, 0, False, torch.Generator())[0]
 
     def without() -> Tensor:
-        return anew(policy, obs, offsets)
+        return anew(policy, obs, avail)
 
     if not torch.equal(cached(), without()):
         raise SystemExit("the two forms do not choose the same actions")

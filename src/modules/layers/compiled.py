@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Sums in any order, so that they become vector instructions; what is not a number stays so.
 _OPTIONS: dict[str, Any] = {
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+    "fastmath": {"reassoc", "contract", "nsz"},
     "error_model": "numpy",
     "nogil": True,
     "cache": True,
@@ -98,13 +98,22 @@ def decode(
 
 
 @_jit
-def head(x: Array, layers: Head) -> Array:
-    """Outputs (M, K) of features x (M, D)."""
-    hidden = _hidden(x, layers.hidden)
-    _normalise(hidden, layers.norm)
-    outputs = np.empty((x.shape[0], layers.bias.shape[0]), np.float32)
-    outputs[:] = layers.bias
-    _add_product(hidden, layers.weight, outputs)
+def decode_to_outputs(
+    i: int,
+    entered: Array,
+    kept: Array,
+    queries: Array,
+    residuals: Array,
+    block: Block,
+    head: Head,
+) -> Array:
+    """The same with a head on it, (M, K)."""
+    x = decode(i, entered, kept, queries, residuals, block)
+    hidden = _hidden(x, head.hidden)
+    _normalise(hidden, head.norm)
+    outputs = np.empty((x.shape[0], head.bias.shape[0]), np.float32)
+    outputs[:] = head.bias
+    _add_product(hidden, head.weight, outputs)
     return outputs
 
 

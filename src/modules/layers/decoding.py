@@ -5,7 +5,6 @@ Axes: M moments, N positions, D embedding, h heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -71,11 +70,9 @@ class _AttentionDecoding:
     ) -> None:
         by_position = rearrange(rep, "m n d -> n m d").contiguous()
         kind = _BlockInLoops if loops else _Block
-        self._norm = decoder.norm
-        self._head: Callable[[Tensor], Tensor] = _HeadInLoops(head) if loops else head
-        self._first, *self._others = (
-            kind(block, by_position) for block in decoder.blocks if isinstance(block, DecodeBlock)
-        )
+        *lower, last = (block for block in decoder.blocks if isinstance(block, DecodeBlock))
+        blocks = [*(kind(block, by_position) for block in lower), kind(last, by_position, head)]
+        self._norm, self._first, self._others = decoder.norm, blocks[0], blocks[1:]
 
     def enter(self, tokens: Tensor) -> Tensor:
         return self._first.enter(self._norm(tokens))
@@ -84,7 +81,7 @@ class _AttentionDecoding:
         x = self._first.step(i, entered)
         for block in self._others:
             x = block.step(i, block.enter(x))
-        return self._head(x)
+        return x
 
 
 class _Products:
@@ -122,12 +119,13 @@ class _Block:
 
     Args:
         rep: representations (N, M, D).
+        head: what its features go through.
     """
 
-    def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
+    def __init__(self, block: DecodeBlock, rep: Tensor, head: nn.Sequential | None = None) -> None:
         N, M, D = rep.shape
         products = _Products(block.actions, block.agents)
-        self._block = block
+        self._block, self._head = block, head
         self._query, _ = products.query
         self._query_bias, _ = products.query_bias
         self._out, (self._out_bias, out_bias) = products.out, products.out_bias
@@ -142,7 +140,7 @@ class _Block:
         return torch.cat([x, x + self._out_bias, query], dim=-1)
 
     def step(self, i: int, entered: Tensor) -> Tensor:
-        """Position ``i`` alone: (M, D) of what entered of it, (M, (2 + h) D)."""
+        """Position ``i`` alone: (M, D), or the head's (M, K), of what entered of it, (M, (2 + h) D)."""
         block, D = self._block, self._kept.shape[-1]
         x, residual, queries = entered[:, :D], entered[:, D : 2 * D], entered[:, 2 * D :]
         taken = self._look(self._kept[0], i, x, queries.reshape(len(x), -1, D))
@@ -150,7 +148,7 @@ class _Block:
         taken = self._look(self._kept[1], i, x, self._queries[i])
         x = block.norm2(torch.addmm(self._residuals[i], taken, self._out[1]))
         y: Tensor = block.norm3(x + block.mlp(x))
-        return y
+        return y if self._head is None else self._head(y)
 
     @staticmethod
     def _look(kept: Tensor, i: int, x: Tensor, queries: Tensor) -> Tensor:
@@ -162,9 +160,8 @@ class _Block:
 
 
 class _BlockInLoops(_Block):
-    def __init__(self, block: DecodeBlock, rep: Tensor) -> None:
-        super().__init__(block, rep)
-        back = block.mlp[2]
+    def __init__(self, block: DecodeBlock, rep: Tensor, head: nn.Sequential | None = None) -> None:
+        super().__init__(block, rep, head)
         self._arrays = [_array(x) for x in (self._kept, self._queries, self._residuals)]
         self._layers = compiled.Block(
             _array(self._out[0]),
@@ -172,26 +169,23 @@ class _BlockInLoops(_Block):
             _array(self._out[1]),
             _norm(block.norm2),
             _hidden(block.mlp[0]),
-            *_affine(back),
+            *_affine(block.mlp[2]),
             _norm(block.norm3),
         )
+        if head is not None:
+            first, _, norm, last = head
+            assert isinstance(last, ActionHead)
+            self._last = last
+            self._head_layers = compiled.Head(_hidden(first), _norm(norm), *_affine(last.linear))
 
     def step(self, i: int, entered: Tensor) -> Tensor:
         kept, queries, residuals = self._arrays
         parts = _array(entered).reshape(len(entered), -1, kept.shape[-1])
-        x = compiled.decode(i, parts, kept, queries[i], residuals[i], self._layers)
-        return torch.from_numpy(x)
-
-
-class _HeadInLoops:
-    def __init__(self, head: nn.Sequential) -> None:
-        first, _, norm, last = head
-        assert isinstance(last, ActionHead)
-        self._last = last
-        self._layers = compiled.Head(_hidden(first), _norm(norm), *_affine(last.linear))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._last.with_scale(torch.from_numpy(compiled.head(_array(x), self._layers)))
+        given = (i, parts, kept, queries[i], residuals[i], self._layers)
+        if self._head is None:
+            return torch.from_numpy(compiled.decode(*given))
+        outputs = compiled.decode_to_outputs(*given, self._head_layers)
+        return self._last.with_scale(torch.from_numpy(outputs))
 
 
 def _array(x: Tensor) -> compiled.Array:
