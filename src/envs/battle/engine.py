@@ -125,6 +125,7 @@ def advance(
 ) -> None:  # fmt: skip
     """One game loop of one battle."""
     n, allies = 0, 0
+    n_allies = np.uint64(rules.n_allies)
     ally_alarm, enemy_alarm = False, False
     for i in count(0, rules.n_allies + rules.n_enemies):
         if units[HEALTH, i] > 0.0:
@@ -133,7 +134,7 @@ def advance(
             work[i].healed = 0
             work[i].burst = 0
             n += 1
-            if stats[i].enemy == 0:
+            if i < n_allies:
                 allies += 1
                 ally_alarm |= flags[ALERT, i] > 0
             else:
@@ -151,10 +152,8 @@ def advance(
     for turn in count(0, n):
         i = work[np.uint64(in_turn(np.int64(turn), n, offset, backward))].living
         work[turn].turn = i
-        if units[HEALTH, i] <= 0.0:
-            continue
-        enemy = stats[i].enemy == 1
-        if enemy or rules.scripted:
+        enemy = i >= n_allies
+        if (enemy or rules.scripted) and units[HEALTH, i] > 0.0:
             think(
                 i, beat, allies if enemy else 0, n if enemy else allies,
                 0 if enemy else allies, allies if enemy else n,
