@@ -1,8 +1,9 @@
-"""Battles dealt out to threads that stay awake between steps, since waking one can take as long as a step.
+"""Battles shared by threads that stay awake between steps, since waking one can take as long as a step.
 
-A step's shares are dealt by one counter, which every thread advances. Whoever finds none left looks again
-for a while; the caller's thread returns once all shares are done. Threads other than the caller's may come
-late or not at all: then the caller does their work.
+Every thread begins with shares of its own, the same in all steps, whose battles its cache still holds;
+whoever is done with them helps with what others have not begun. Then it looks for the next step's shares
+for a while, and the caller's thread returns once all are done. Other threads than the caller's may come late
+or not at all: then the caller does their work.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from numpy.typing import NDArray
 
 from .jit import inlined, step_kernel
 
-# Places in a crew's integers, each in a cache line of its own.
-NEXT, DONE, DISMISSED = 0, 16, 32
-PRESENT = 48  # and one for each thread: 1 from when it is sent for until it goes to rest
-
 # Looks for more work before a thread goes to rest: about half a millisecond.
 PATIENCE = 1_000_000
+SHARES_PER_THREAD = 8
+
+# A crew is a row of integers, each in a cache line of its own: shares done; 1 to send all others home; for
+# every thread 1 from when it is sent for until it goes to rest; then for every share 1 once taken.
+LINE = 8
+DONE, DISMISSED, PRESENT = 0, LINE, 2 * LINE
 
 Crew = NDArray[np.int64]
 
 
-def make_crew(threads: int) -> Crew:
+def make_crew(shares: int, threads: int) -> Crew:
     """A crew of so many with nothing to do."""
-    crew = np.zeros(PRESENT + threads, np.int64)
-    crew[NEXT] = np.iinfo(np.int64).max
+    crew = np.zeros(PRESENT + LINE * (threads + shares), np.int64)
+    crew[DONE] = shares
+    crew[PRESENT + LINE * threads :] = 1
     return crew
 
 
 def deal(battles: int, threads: int) -> NDArray[np.int64]:
-    """Where shares of so many battles begin, and the last one ends: large ones first, single ones last."""
-    bounds = [0]
-    while bounds[-1] < battles:
-        left = battles - bounds[-1]
-        bounds.append(bounds[-1] + (left if threads == 1 else -(-left // (2 * threads))))
-    return np.array(bounds, np.int64)
+    """Where each share of so many battles begins, and the last one ends; a thread's own lie side by side."""
+    shares = 1 if threads == 1 else min(battles, SHARES_PER_THREAD * threads)
+    return np.linspace(0, battles, shares + 1).astype(np.int64)
 
 
 def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -86,22 +87,28 @@ store: Any = intrinsic(_store)
 
 
 @step_kernel
-def open_shares(crew: Crew) -> None:
+def open_shares(crew: Crew, shares: int, threads: int) -> None:
     """Let all shares of a step be taken.
 
     A call of its own, so that other threads start while the caller's still hands over its arrays.
     """
     store(crew, DONE, 0)
-    store(crew, NEXT, 0)
+    for share in range(shares):
+        store(crew, PRESENT + LINE * (threads + share), 0)
 
 
 @inlined
-def take_share(crew: Crew, shares: int) -> int:
-    """Number of a share that nobody else works on, or -1."""
-    if load(crew, NEXT) >= shares:
-        return -1
-    share: int = fetch_add(crew, NEXT, 1)
-    return share if share < shares else -1
+def take_share(crew: Crew, shares: int, thread: int, threads: int) -> int:
+    """Number of a share that nobody else works on, the thread's own first, or -1."""
+    first = thread * shares // threads
+    for turn in range(shares):
+        share = first + turn
+        if share >= shares:
+            share -= shares
+        place = PRESENT + LINE * (threads + share)
+        if load(crew, place) == 0 and fetch_add(crew, place, 1) == 0:
+            return share
+    return -1
 
 
 @inlined

@@ -15,6 +15,7 @@ from .combat import explode, heal, land, swing, tick
 from .crew import (
     DISMISSED,
     DONE,
+    LINE,
     PRESENT,
     Crew,
     all_done,
@@ -368,7 +369,7 @@ def draw_again(
 
 @step_kernel
 def step_battles(
-    crew: Crew, bounds: Array, thread: int, patience: int,
+    crew: Crew, bounds: Array, thread: int, threads: int, patience: int,
     seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
     work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
     table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
@@ -392,7 +393,7 @@ def step_battles(
     shares = bounds.shape[0] - 1
     looks = 0
     while looks <= patience:
-        share = take_share(crew, shares)
+        share = take_share(crew, shares, thread, threads)
         if share < 0:
             if all_done(crew, shares) if thread == 0 else load(crew, DISMISSED) == 1:
                 break
@@ -429,7 +430,7 @@ def step_battles(
                 key = rng.episode_key(seed, first_index + b, battle[EPISODE])
                 show(b, key, state, out, stats, rules, terrain, shape)
         fetch_add(crew, DONE, 1)
-    store(crew, PRESENT + thread, 0)
+    store(crew, PRESENT + LINE * thread, 0)
     return all_done(crew, shares)
 
 

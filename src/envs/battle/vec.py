@@ -14,7 +14,7 @@ from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
 from .arrays import empty_film, empty_outputs, empty_state, pack_units
-from .crew import DISMISSED, PATIENCE, PRESENT, deal, make_crew, open_shares
+from .crew import DISMISSED, LINE, PATIENCE, PRESENT, deal, make_crew, open_shares
 from .door import flag, integers, numbers, whole
 from .generation import (
     build_draw,
@@ -158,7 +158,8 @@ class VecBattle:
         self._out = empty_outputs(
             self.num_envs, n_agents, self._rules, self._features, self.autoreset
         )
-        self._crew, self._bounds = make_crew(self.threads), deal(self.num_envs, self.threads)
+        self._bounds = deal(self.num_envs, self.threads)
+        self._crew = make_crew(len(self._bounds) - 1, self.threads)
         self._orders = np.zeros((self.num_envs, n_agents), np.int64)
         self._pool = ThreadPoolExecutor(threads - 1) if self.threads > 1 else None
         self._helpers: dict[int, Future[bool]] = {}
@@ -237,14 +238,14 @@ class VecBattle:
     def _step_all(self, orders: NDArray[np.int64]) -> None:
         self._orders[...] = orders
         self._summon()
-        open_shares(self._crew)
+        open_shares(self._crew, len(self._bounds) - 1, self.threads)
         while not self._work_on(0):
             time.sleep(0)  # a helper's thread does not get a core
 
     def _work_on(self, thread: int) -> bool:
         work, bodies, pairs = self._work[thread]
         return engine.step_battles(
-            self._crew, self._bounds, thread, PATIENCE, self.seed, self.first_index,
+            self._crew, self._bounds, thread, self.threads, PATIENCE, self.seed, self.first_index,
             self.autoreset, self._orders, self._start, work, bodies, pairs, self._draw,
             self._battle_state, self._out, *self._tables, self._ground,
         )  # fmt: skip
@@ -255,8 +256,8 @@ class VecBattle:
             return
         for thread in range(1, self.threads):
             # Not by its future: that is done only once its thread gets hold of Python.
-            if self._crew[PRESENT + thread] == 0:
-                self._crew[PRESENT + thread] = 1
+            if self._crew[PRESENT + LINE * thread] == 0:
+                self._crew[PRESENT + LINE * thread] = 1
                 self._helpers[thread] = self._pool.submit(self._work_on, thread)
 
     def _dismiss(self) -> None:

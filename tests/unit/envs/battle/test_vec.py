@@ -69,15 +69,11 @@ def test_threads_awake_between_steps_notice_what_changes() -> None:
     crew.close()
 
 
-def test_shares_cover_all_battles_and_get_smaller() -> None:
+def test_shares_cover_all_battles() -> None:
     assert deal(5, 1).tolist() == [0, 5]
     assert deal(1, 4).tolist() == [0, 1]
-    bounds = deal(64, 2)
-    assert (bounds[0], bounds[-1]) == (0, 64)
-    sizes = np.diff(bounds)
-    assert sizes[0] == 16
-    assert sizes[-1] == 1
-    assert (np.diff(sizes) <= 0).all()
+    assert deal(7, 2).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert deal(64, 2).tolist() == [*range(0, 65, 4)]
 
 
 @pytest.mark.parametrize("name", ["8m", "MMM", "3s5z", "1c3s5z", "so_many_baneling", "2c_vs_64zg"])
