@@ -7,7 +7,7 @@ are loops. Axes: M moments, N positions, D embedding, h heads. All arrays are fl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -29,41 +29,16 @@ def _jit(function: F) -> F:
     return cast(F, numba.njit(**_OPTIONS)(function))
 
 
-class Norm(NamedTuple):
-    """A layer norm."""
-
-    scale: Array  # (D,)
-    shift: Array  # (D,)
-    eps: float
-
-
-class Hidden(NamedTuple):
-    """``Linear -> GELU``; weights are (inputs, outputs)."""
-
-    weight: Array
-    bias: Array
-
-
-class Block(NamedTuple):
-    """A decoding block; ``out`` are products after looking, (h D, D)."""
-
-    out1: Array
-    norm1: Norm
-    out2: Array
-    norm2: Norm
-    hidden: Hidden
-    back: Array
-    back_bias: Array
-    norm3: Norm
-
-
-class Head(NamedTuple):
-    """``Linear -> GELU -> LN -> Linear``."""
-
-    hidden: Hidden
-    norm: Norm
-    weight: Array
-    bias: Array
+# Plain tuples: a call looks longer at named ones than it takes to normalise.
+Norm = tuple[Array, Array, float]
+"""A layer norm: scale (D,), shift (D,), eps."""
+Affine = tuple[Array, Array]
+"""A linear layer: weight (inputs, outputs), bias (outputs,)."""
+Block = tuple[Array, Norm, Array, Norm, Affine, Affine, Norm]
+"""Of a decoding block: for each attention what is taken (h D, D) goes through, and a norm; the feed-forward
+layer's two, and a norm."""
+Head = tuple[Affine, Norm, Affine]
+"""``Linear -> GELU -> LN -> Linear``."""
 
 
 @_jit
@@ -78,22 +53,23 @@ def decode(
         queries: (M, h, D) of the second one.
         residuals: (M, D) what its outcome is added to.
     """
+    out1, norm1, out2, norm2, forth, back, norm3 = block
     M, h, D = queries.shape
     x, taken = np.empty((M, D), np.float32), np.empty((M, h, D), np.float32)
     kept[0, i] = entered[:, 0]
     x[:] = entered[:, 1]
     _look(kept[0, : i + 1], entered, 2, taken)
-    _add_product(taken.reshape(M, h * D), block.out1, x)
-    _normalise(x, block.norm1)
+    _add_product(taken.reshape(M, h * D), out1, x)
+    _normalise(x, norm1)
     kept[1, i] = x
     _look(kept[1, : i + 1], queries, 0, taken)
     x[:] = residuals
-    _add_product(taken.reshape(M, h * D), block.out2, x)
-    _normalise(x, block.norm2)
-    hidden = _hidden(x, block.hidden)
-    x += block.back_bias
-    _add_product(hidden, block.back, x)
-    _normalise(x, block.norm3)
+    _add_product(taken.reshape(M, h * D), out2, x)
+    _normalise(x, norm2)
+    hidden = _hidden(x, forth)
+    x += back[1]
+    _add_product(hidden, back[0], x)
+    _normalise(x, norm3)
     return x
 
 
@@ -108,20 +84,22 @@ def decode_to_outputs(
     head: Head,
 ) -> Array:
     """The same with a head on it, (M, K)."""
+    first, norm, (weight, bias) = head
     x = decode(i, entered, kept, queries, residuals, block)
-    hidden = _hidden(x, head.hidden)
-    _normalise(hidden, head.norm)
-    outputs = np.empty((x.shape[0], head.bias.shape[0]), np.float32)
-    outputs[:] = head.bias
-    _add_product(hidden, head.weight, outputs)
+    hidden = _hidden(x, first)
+    _normalise(hidden, norm)
+    outputs = np.empty((x.shape[0], bias.shape[0]), np.float32)
+    outputs[:] = bias
+    _add_product(hidden, weight, outputs)
     return outputs
 
 
 @_jit
-def _hidden(x: Array, layer: Hidden) -> Array:
-    y = np.empty((x.shape[0], layer.bias.shape[0]), np.float32)
-    y[:] = layer.bias
-    _add_product(x, layer.weight, y)
+def _hidden(x: Array, layer: Affine) -> Array:
+    weight, bias = layer
+    y = np.empty((x.shape[0], bias.shape[0]), np.float32)
+    y[:] = bias
+    _add_product(x, weight, y)
     flat = y.reshape(-1)
     for j in range(flat.size):
         flat[j] = _gelu(flat[j])
@@ -160,6 +138,7 @@ def _look(seen: Array, queries: Array, first: int, taken: Array) -> None:
 
 @_jit
 def _normalise(x: Array, norm: Norm) -> None:
+    scale, shift, eps = norm
     M, D = x.shape
     for m in range(M):
         mean = np.float32(0)
@@ -169,9 +148,9 @@ def _normalise(x: Array, norm: Norm) -> None:
         variance = np.float32(0)
         for j in range(D):
             variance += (x[m, j] - mean) * (x[m, j] - mean)
-        rate = np.float32(1 / np.sqrt(variance / np.float32(D) + norm.eps))
+        rate = np.float32(1 / np.sqrt(variance / np.float32(D) + eps))
         for j in range(D):
-            x[m, j] = (x[m, j] - mean) * rate * norm.scale[j] + norm.shift[j]
+            x[m, j] = (x[m, j] - mean) * rate * scale[j] + shift[j]
 
 
 @_jit

@@ -163,20 +163,16 @@ class _BlockInLoops(_Block):
     def __init__(self, block: DecodeBlock, rep: Tensor, head: nn.Sequential | None = None) -> None:
         super().__init__(block, rep, head)
         self._arrays = [_array(x) for x in (self._kept, self._queries, self._residuals)]
-        self._layers = compiled.Block(
-            _array(self._out[0]),
-            _norm(block.norm1),
-            _array(self._out[1]),
-            _norm(block.norm2),
-            _hidden(block.mlp[0]),
-            *_affine(block.mlp[2]),
-            _norm(block.norm3),
+        self._layers: compiled.Block = (
+            *(_array(self._out[0]), _norm(block.norm1)),
+            *(_array(self._out[1]), _norm(block.norm2)),
+            *(_affine(block.mlp[0]), _affine(block.mlp[2]), _norm(block.norm3)),
         )
         if head is not None:
             first, _, norm, last = head
             assert isinstance(last, ActionHead)
             self._last = last
-            self._head_layers = compiled.Head(_hidden(first), _norm(norm), *_affine(last.linear))
+            self._head_layers = (_affine(first), _norm(norm), _affine(last.linear))
 
     def step(self, i: int, entered: Tensor) -> Tensor:
         kept, queries, residuals = self._arrays
@@ -193,15 +189,11 @@ def _array(x: Tensor) -> compiled.Array:
     return array
 
 
-def _affine(layer: nn.Module) -> tuple[compiled.Array, compiled.Array]:
+def _affine(layer: nn.Module) -> compiled.Affine:
     assert isinstance(layer, nn.Linear)
     return _array(layer.weight.t()), _array(layer.bias)
 
 
-def _hidden(layer: nn.Module) -> compiled.Hidden:
-    return compiled.Hidden(*_affine(layer))
-
-
 def _norm(layer: nn.Module) -> compiled.Norm:
     assert isinstance(layer, nn.LayerNorm)
-    return compiled.Norm(_array(layer.weight), _array(layer.bias), layer.eps)
+    return _array(layer.weight), _array(layer.bias), layer.eps
