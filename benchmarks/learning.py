@@ -60,7 +60,7 @@ class Case:
     """One training run of a suite."""
 
     algorithm: str
-    map_name: str  # or another of TASKS
+    task_name: str  # one of TASKS, or a map of the battle engine
     seed: int
     t_max: int
     words: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ class Case:
     @property
     def task(self) -> Task:
         """What is learnt."""
-        battles = ("map_name=" + self.map_name, "engine=embedded")
-        return TASKS.get(self.map_name) or Task(
+        battles = ("map_name=" + self.task_name, "engine=embedded")
+        return TASKS.get(self.task_name) or Task(
             "sc2", battles, "test_battle_won_mean", "test win rate"
         )
 
@@ -82,7 +82,7 @@ class Case:
     @property
     def stem(self) -> str:
         """File name without ending."""
-        return f"{self.name}-{self.map_name}-seed{self.seed}"
+        return f"{self.name}-{self.task_name}-seed{self.seed}"
 
 
 PYMARL = ("optim=rmsprop", "lr=0.0005")  # PyMARL's optimiser; the shipped configs use Adam at 0.001
@@ -184,7 +184,7 @@ def train(case: Case, folder: Path) -> str:
     config = json.loads((run / "config.json").read_text())
     for key in ("seed", "local_results_path", "mongo_url"):  # of one run and machine
         del config[key]
-    config_file = folder / f"{case.name}-{case.map_name}.json"
+    config_file = folder / f"{case.name}-{case.task_name}.json"
     config_file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     return f"{case.stem}: {minutes:.1f} min"
 
@@ -225,9 +225,9 @@ def plot(suite: str, folder: Path) -> None:
         with file.open() as source:
             rows = list(csv.DictReader(source))
         points = [(int(r["t_env"]), float(r[case.task.metric])) for r in rows]
-        tasks[case.map_name] = case.task
-        runs[case.map_name][case.name].append(points)
-        minutes[case.map_name, case.name].append(float(rows[-1]["run_minutes"]))
+        tasks[case.task_name] = case.task
+        runs[case.task_name][case.name].append(points)
+        minutes[case.task_name, case.name].append(float(rows[-1]["run_minutes"]))
     figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
     won = all(task.won for task in tasks.values())
     what, digits = ("win rate", 2) if won else ("return", 1)
@@ -235,8 +235,8 @@ def plot(suite: str, folder: Path) -> None:
     columns += ["steps to 0.9"] if won else []
     columns += ["min per run"]
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for axis, (map_name, algorithms) in zip(axes[0], runs.items(), strict=True):
-        task = tasks[map_name]
+    for axis, (task_name, algorithms) in zip(axes[0], runs.items(), strict=True):
+        task = tasks[task_name]
         for algorithm, curves in algorithms.items():
             length = min(len(c) for c in curves)
             steps = [t for t, _ in curves[0][:length]]
@@ -244,15 +244,15 @@ def plot(suite: str, folder: Path) -> None:
             (line,) = axis.plot(steps, [sum(v) / len(v) for v in values], label=algorithm)
             low, high = [min(v) for v in values], [max(v) for v in values]
             axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
-            cells = [map_name, algorithm, str(len(curves))]
+            cells = [task_name, algorithm, str(len(curves))]
             cells += [", ".join(f"{max(v for _, v in c):.{digits}f}" for c in curves)]
             cells += [", ".join(f"{c[-1][1]:.{digits}f}" for c in curves)]
             if won:
                 reached = [next((t for t, v in c if v >= 0.9), None) for c in curves]
                 cells += [", ".join("-" if r is None else f"{r // 1000}k" for r in reached)]
-            cells += [", ".join(f"{m:.0f}" for m in minutes[map_name, algorithm])]
+            cells += [", ".join(f"{m:.0f}" for m in minutes[task_name, algorithm])]
             lines.append(f"| {' | '.join(cells)} |")
-        axis.set(title=map_name, xlabel="environment steps")
+        axis.set(title=task_name, xlabel="environment steps")
         if task.won:
             axis.set_ylim(-0.02, 1.02)
             axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)

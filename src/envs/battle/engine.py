@@ -28,24 +28,16 @@ from .generation import Draw, generate
 from .jit import count, inlined, inner, kernel, step_kernel
 from .layout import (
     ALERT,
-    ATTACKER,
-    ENERGY,
     EPISODE,
     FILM_REAL,
     FILM_WHOLE,
-    GOAL_X,
-    GOAL_Y,
     HEAL,
     HEALTH,
     LOOP,
-    MARCH,
     ORDER,
     OVER,
-    QUEUED,
     SHIELD,
-    STAND,
     STEP,
-    SWING_TARGET,
     TARGET,
     Array,
     Bodies,
@@ -55,67 +47,15 @@ from .layout import (
     State,
     Whole,
     Work,
-    X,
-    Y,
 )
 from .movement import move
 from .observation import look, may_target, spot
+from .opening import restart
 from .orders import act, heuristic_action, obey
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
 from .rules import Features, Rules
 from .terrain import Ground, Terrain
 from .units import Slots
-
-
-@inner
-def restart(
-    b: int, seed: int, index: int, state: State, work: Work, draw: Draw,
-    start: Real, stats: Slots, rules: Rules,
-) -> None:  # fmt: skip
-    """Begin the next episode of battle b. ``start`` (2, M) holds the start positions."""
-    units, flags, battle = state.units[b], state.flags[b], state.battle[b]
-    battle[EPISODE] += 1
-    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
-    key = rng.episode_key(seed, index, battle[EPISODE])
-    if rules.generated:
-        generate(key, work, draw, stats, start, rules)
-    units[:] = 0.0
-    flags[:] = 0
-    goal_share = rng.uniform(key, 0, 0, rng.GOAL)
-    for i in range(rules.n_allies + rules.n_enemies):
-        units[X, i], units[Y, i] = start[X, i], start[Y, i]
-        if rules.start_jitter > 0.0:
-            units[X, i] += rules.start_jitter * (2.0 * rng.uniform(key, 0, i, rng.START_X) - 1.0)
-            units[Y, i] += rules.start_jitter * (2.0 * rng.uniform(key, 0, i, rng.START_Y) - 1.0)
-        units[HEALTH, i], units[SHIELD, i] = stats[i].health, stats[i].shield
-        units[ENERGY, i] = stats[i].energy_start
-        for field in (TARGET, SWING_TARGET, ATTACKER):
-            flags[field, i] = -1
-        give_first_order(i, goal_share, units, flags, stats, rules)
-    state.last_action[b] = -1
-    state.chosen[b] = -1
-    state.returned[b] = 0.0
-    state.facing[b] = 0
-    if rules.partial:
-        state.spotted[b] = 0
-        state.spotter[b] = -1
-
-
-@inner
-def give_first_order(
-    i: int, goal_share: float, units: Real, flags: Whole, stats: Slots, rules: Rules
-) -> None:
-    """The map script's order: enemies (and scripted allies) attack-move, agents wait.
-
-    ``goal_share`` says where on its segment the enemies' goal lies in this episode.
-    """
-    if stats[i].enemy == 1:
-        flags[ORDER, i] = MARCH if rules.enemy_marches else STAND
-        units[GOAL_X, i] = rules.enemy_x + goal_share * (rules.enemy_end_x - rules.enemy_x)
-        units[GOAL_Y, i] = rules.enemy_y + goal_share * (rules.enemy_end_y - rules.enemy_y)
-    elif rules.scripted:
-        flags[ORDER, i] = MARCH if rules.ally_marches else STAND
-        units[GOAL_X, i], units[GOAL_Y, i] = rules.ally_x, rules.ally_y
 
 
 @inlined
@@ -367,6 +307,43 @@ def draw_again(
         generate(key, work, draw, table[b], start[b], rules)
 
 
+@inlined
+def step_battle(
+    b: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
+    work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
+    table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
+) -> None:  # fmt: skip
+    """One env step of battle b; see :func:`step_battles`."""
+    battle, units = state.battle[b], state.units[b]
+    if battle[OVER] == 1:
+        out.reward[b] = 0.0
+        out.avail_actions[b] = 0
+        out.avail_actions[b, :, 0] = 1
+        return
+    row = b if rules.generated else 0
+    stats = table[row]
+    give_orders(b, actions[b], state, out, stats, rules)
+    prepare(work, bodies, units, stats, rules)
+    key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+    filmed = b < out.film.shape[0]
+    for k in range(rules.step_mul):
+        battle[LOOP] += 1
+        advance(
+            battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
+            state.queue[b], stats, rules, ground,
+        )  # fmt: skip
+        if filmed:
+            film(units, state.flags[b], out.film[b, k])
+    battle[STEP] += 1
+    conclude(b, state, out, work, stats, rules)
+    show(b, key, state, out, stats, rules, terrain, shape)
+    if autoreset and battle[OVER] == 1:
+        keep_last_view(b, out)
+        restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
+        key = rng.episode_key(seed, first_index + b, battle[EPISODE])
+        show(b, key, state, out, stats, rules, terrain, shape)
+
+
 @step_kernel
 def step_battles(
     crew: Crew, bounds: Array, thread: int, threads: int, patience: int,
@@ -401,34 +378,10 @@ def step_battles(
             continue
         looks = 0
         for b in range(bounds[share], bounds[share + 1]):
-            battle, units = state.battle[b], state.units[b]
-            if battle[OVER] == 1:
-                out.reward[b] = 0.0
-                out.avail_actions[b] = 0
-                out.avail_actions[b, :, 0] = 1
-                continue
-            row = b if rules.generated else 0
-            stats = table[row]
-            give_orders(b, actions[b], state, out, stats, rules)
-            prepare(work, bodies, units, stats, rules)
-            key = rng.episode_key(seed, first_index + b, battle[EPISODE])
-            filmed = b < out.film.shape[0]
-            for k in range(rules.step_mul):
-                battle[LOOP] += 1
-                advance(
-                    battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
-                    state.queue[b], stats, rules, ground,
-                )  # fmt: skip
-                if filmed:
-                    film(units, state.flags[b], out.film[b, k])
-            battle[STEP] += 1
-            conclude(b, state, out, work, stats, rules)
-            show(b, key, state, out, stats, rules, terrain, shape)
-            if autoreset and battle[OVER] == 1:
-                keep_last_view(b, out)
-                restart(b, seed, first_index + b, state, work, draw, start[row], stats, rules)
-                key = rng.episode_key(seed, first_index + b, battle[EPISODE])
-                show(b, key, state, out, stats, rules, terrain, shape)
+            step_battle(
+                b, seed, first_index, autoreset, actions, start, work, bodies, pairs, draw, state, out,
+                table, rules, terrain, shape, ground,
+            )  # fmt: skip
         fetch_add(crew, DONE, 1)
     store(crew, PRESENT + LINE * thread, 0)
     return all_done(crew, shares)
