@@ -77,38 +77,82 @@ class Cutting:
 
 @dataclass(frozen=True)
 class Chunks:
-    """K chunks of up to C steps; what is beyond a chunk's end is arbitrary."""
+    """K chunks of up to C steps, gathered when they are read; what is beyond a chunk's end is arbitrary.
 
-    obs: Tensor  # (K, C, N, O) float32
-    state: Tensor  # (K, C, S) float32
-    avail_actions: Tensor  # (K, C, N, A) bool
-    actions: Tensor  # (K, C, N) int64, or (K, C, N, D) float32
-    last_actions: Tensor  # (K, C, N) int64, see EpisodeBatch.last_actions
-    alive: Tensor  # (K, C, N) bool, all true where the environment does not tell
-    lengths: Tensor  # (K,) int64 on the CPU
-    carry: Mapping[str, Tensor]  # (K, ...) what the policy remembers before the first step
+    Attributes:
+        batch: what they are cut from.
+        cutting: where.
+        carry: (K, ...) what the policy remembers before the first step.
+        member: of this agent alone, N being 1, or of all.
+    """
+
+    batch: EpisodeBatch
+    cutting: Cutting
+    carry: Mapping[str, Tensor]
+    member: int | None = None
 
     @classmethod
-    def of(cls, batch: EpisodeBatch, cutting: Cutting, carry: Mapping[str, Tensor]) -> Chunks:
+    def of(
+        cls,
+        batch: EpisodeBatch,
+        cutting: Cutting,
+        carry: Mapping[str, Tensor],
+        member: int | None = None,
+    ) -> Chunks:
         """The steps of ``batch`` that ``cutting`` says.
 
         Args:
             carry: (B, T, ...) or (B, 1, ...) what the policy remembers before each step; with one entry
                 per row only chunks that begin with their row have theirs.
+            member: of this agent alone; ``carry`` then has agents as its third axis.
         """
-        take = cutting.take
-        return cls(
-            obs=take(batch.obs),
-            state=take(batch.state),
-            avail_actions=take(batch.avail_actions),
-            actions=take(batch.actions),
-            last_actions=take(batch.last_actions),
-            alive=take(alive_of(batch)),
-            lengths=cutting.lengths,
-            carry={
-                k: v[cutting.row, cutting.start.clamp(max=v.shape[1] - 1)] for k, v in carry.items()
-            },
-        )
+        if member is not None:
+            carry = {k: v[:, :, _group(member)] for k, v in carry.items()}
+        row, start = cutting.row, cutting.start
+        own = {k: v[row, start.clamp(max=v.shape[1] - 1)] for k, v in carry.items()}
+        return cls(batch, cutting, own, member)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(K,) int64 on the CPU."""
+        return self.cutting.lengths
+
+    @cached_property
+    def obs(self) -> Tensor:
+        """(K, C, N, O) float32."""
+        return self._of_agents(self.batch.obs)
+
+    @cached_property
+    def state(self) -> Tensor:
+        """(K, C, S) float32."""
+        return self.cutting.take(self.batch.state)
+
+    @cached_property
+    def avail_actions(self) -> Tensor:
+        """(K, C, N, A) bool."""
+        return self._of_agents(self.batch.avail_actions)
+
+    @cached_property
+    def actions(self) -> Tensor:
+        """(K, C, N) int64, or (K, C, N, D) float32."""
+        return self._of_agents(self.batch.actions)
+
+    @cached_property
+    def last_actions(self) -> Tensor:
+        """(K, C, N) int64, see :attr:`EpisodeBatch.last_actions`."""
+        return self._of_agents(self.batch.last_actions)
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """(K, C, N) bool, all true where the environment does not tell."""
+        return self._of_agents(alive_of(self.batch))
+
+    def _of_agents(self, x: Tensor) -> Tensor:
+        return self.cutting.take(x[:, :, _group(self.member)])
+
+
+def _group(member: int | None) -> slice:
+    return slice(None) if member is None else slice(member, member + 1)
 
 
 def alive_of(batch: EpisodeBatch) -> Tensor:

@@ -13,7 +13,6 @@ from ..errors import ConfigError
 from ..modules.agents.normed import NormedAgent
 from ..modules.critics.base import Critic
 from ..modules.policies.actor import ActorPolicy
-from ..modules.policies.base import Evaluation
 from ..registry import LEARNERS
 from .advantages import normalised
 from .ppo import PPOConfig, PPOLearner, Targets
@@ -96,8 +95,9 @@ class HAPPOLearner(PPOLearner):
         own = torch.zeros_like(targets.active)
         own[..., member] = targets.active[..., member]
         advantage = normalised(targets.raw_advantage, own)
-        for part, chunks in self._minibatches(self.config.ppo_epoch, batch, cutting, targets):
-            evaluation = self._evaluate(chunks, member)
+        passes = self.config.ppo_epoch
+        for part, chunks in self._minibatches(passes, batch, cutting, targets, member):
+            evaluation = self.policy.evaluate(chunks)
             loss, metrics = self.policy_loss(
                 evaluation, part, targets, member, self.factor, advantage
             )
@@ -109,11 +109,7 @@ class HAPPOLearner(PPOLearner):
         self, member: int, batch: EpisodeBatch, cutting: Cutting, targets: Targets
     ) -> Tensor:
         """(B, T, 1) by what factor the probability of the agent's actions has changed."""
-        chunks = Chunks.of(batch, cutting, targets.carry)
-        after = cutting.put(self._evaluate(chunks, member).log_prob)
+        chunks = Chunks.of(batch, cutting, targets.carry, member)
+        after = cutting.put(self.policy.evaluate(chunks).log_prob)
         change = after - targets.log_prob[:, :, member : member + 1]
         return change.sum(dim=-1).exp()
-
-    def _evaluate(self, chunks: Chunks, member: int) -> Evaluation:
-        assert isinstance(self.policy, ActorPolicy)
-        return self.policy.evaluate(chunks, member)

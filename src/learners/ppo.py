@@ -325,19 +325,24 @@ class PPOLearner:
         return {"grad_norm": norms[0]}
 
     def _minibatches(
-        self, passes: int, batch: EpisodeBatch, cutting: Cutting, targets: Targets
+        self,
+        passes: int,
+        batch: EpisodeBatch,
+        cutting: Cutting,
+        targets: Targets,
+        member: int | None = None,
     ) -> Iterator[tuple[Cutting, Chunks]]:
         """What each gradient step of so many passes reads: the chunks in random order, split evenly."""
         if self.config.num_mini_batch == 1:
             # The same for every pass, so gathered once.
-            whole = Chunks.of(batch, cutting, targets.carry)
+            whole = Chunks.of(batch, cutting, targets.carry, member)
             yield from itertools.repeat((cutting, whole), passes)
             return
         for _ in range(passes):
             order = torch.randperm(len(cutting), generator=self._generator)
             for members in order.tensor_split(min(self.config.num_mini_batch, len(cutting))):
                 part = cutting.part(members)
-                yield part, Chunks.of(batch, part, targets.carry)
+                yield part, Chunks.of(batch, part, targets.carry, member)
 
     def _values(self, chunks: Chunks, evaluation: Evaluation | None, part: Cutting) -> Tensor:
         """(K, C, V) in the critic's units; the policy's own where it has some."""

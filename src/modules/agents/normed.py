@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -13,8 +14,8 @@ from ...envs.protocol import Discrete, EnvSpec
 from ...errors import ConfigError
 from ...registry import AGENTS, PartConfig
 from ..layers.gru import PackedGRU
-from ..layers.normed import ActionHead, Activation, normed_mlp
-from ..layers.one_hot import one_hot_actions, with_agent_id
+from ..layers.normed import ActionHead, Activation, NormedMLP
+from ..layers.one_hot import one_hot_actions
 from ..layers.packing import Packing
 from .base import Agent, AgentOutput
 
@@ -22,10 +23,11 @@ from .base import Agent, AgentOutput
 class _Net(nn.Module):
     """Features of an observation, a GRU over time where there is memory, and a head."""
 
-    def __init__(self, inputs: int, config: NormedAgent.Config, spec: EnvSpec) -> None:
+    def __init__(self, config: NormedAgent.Config, spec: EnvSpec, agents: int) -> None:
         super().__init__()
         H = config.hidden_dims[-1]
-        self.base = normed_mlp(inputs, config.hidden_dims, config.activation)
+        parts = [spec.obs_dim] + ([spec.n_actions] if config.obs_last_action else [])
+        self.base = NormedMLP(parts, config.hidden_dims, config.activation, agents=agents)
         self.rnn = PackedGRU(H, H) if config.recurrent else None
         if self.rnn is not None:
             for name, parameter in self.rnn.named_parameters():
@@ -39,10 +41,18 @@ class _Net(nn.Module):
             initial_scale=config.initial_scale,
         )
 
-    def run(self, x: Tensor, start: Tensor, sizes: Sequence[int]) -> Tensor:
-        """What is remembered (R, H) after packed rows x (R, I), see ``PackedGRU.run``."""
-        features: Tensor = self.base(x)
-        return features if self.rnn is None else self.rnn.run(features, start, sizes)[0]
+    def run(self, parts: Sequence[Tensor], start: Tensor, sizes: Sequence[int]) -> Tensor:
+        """What is remembered (P, n, H) after packed rows of parts (P, n, I), see ``PackedGRU.run``."""
+        features: Tensor = self.base(*parts)
+        if self.rnn is None:
+            return features
+        n = features.shape[1]
+        rows, _ = self.rnn.run(
+            rearrange(features, "p n h -> (p n) h"),
+            rearrange(start, "b n h -> (b n) h"),
+            tuple(size * n for size in sizes),
+        )
+        return rearrange(rows, "(p n) h -> p n h", n=n)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Outputs (..., K) of what is remembered (..., H)."""
@@ -81,10 +91,9 @@ class NormedAgent(Agent):
             )
         self._last_action = spec.n_actions if config.obs_last_action else 0
         # Networks of one's own tell agents apart by themselves.
-        self._agent_id = config.obs_agent_id and config.share_parameters
-        inputs = spec.obs_dim + self._last_action + (spec.n_agents if self._agent_id else 0)
+        agents = spec.n_agents if config.obs_agent_id and config.share_parameters else 0
         copies = 1 if config.share_parameters else spec.n_agents
-        self.nets = nn.ModuleList(_Net(inputs, config, spec) for _ in range(copies))
+        self.nets = nn.ModuleList(_Net(config, spec, agents) for _ in range(copies))
 
     def init_carry(self, batch_size: int, device: torch.device) -> Tensor:
         """(B, N, H) zeros: nothing remembered."""
@@ -101,24 +110,25 @@ class NormedAgent(Agent):
         """Run over sequences, see :class:`~phalanx.modules.agents.base.Agent`.
 
         Args:
-            member: run the network of this agent alone; the outputs then have one agent.
+            member: run this agent's own network on inputs of it alone, N being 1.
         """
         B, T = obs.shape[:2]
         if carry is None:
             carry = self.init_carry(B, obs.device)
-        x = self._inputs(obs, last_actions)
+        parts = [obs]
+        if self._last_action:
+            parts.append(one_hot_actions(last_actions, self._last_action))
         packing = None if lengths is None else Packing.of(lengths, T, obs.device)
         if packing is None:
-            rows, sizes = x.transpose(0, 1).flatten(0, 1), (B,) * T
+            rows, sizes = [x.transpose(0, 1).flatten(0, 1) for x in parts], (B,) * T
         else:
-            rows, sizes = packing.pack(x), packing.sizes
+            rows, sizes = [packing.pack(x) for x in parts], packing.sizes
             carry = carry.index_select(0, packing.order)
-        parts = [
-            self._run(net, rows[:, group], carry[:, group], sizes)
-            for net, group in self._groups(member)
-        ]
-        hidden = torch.cat([part[0] for part in parts], dim=1)
-        values = torch.cat([part[1] for part in parts], dim=1)
+        outputs = []
+        for net, group in self._groups(member):
+            remembered = net.run([x[:, group] for x in rows], carry[:, group], sizes)
+            outputs.append((remembered, net.head(remembered)))
+        hidden, values = (torch.cat(of_nets, dim=1) for of_nets in zip(*outputs, strict=True))
         if packing is None:
             values, hidden = (rearrange(y, "(t b) n k -> b t n k", b=B) for y in (values, hidden))
             return AgentOutput(values, hidden, hidden[:, -1])
@@ -130,35 +140,16 @@ class NormedAgent(Agent):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Outputs (..., N, K) of what is remembered (..., N, H)."""
-        parts = [net.head(hidden[..., group, :]) for net, group in self._groups(None)]  # type: ignore[operator]
+        parts = [net.head(hidden[..., group, :]) for net, group in self._groups(None)]
         return torch.cat(parts, dim=-2)
 
     def parameters_of(self, member: int) -> list[nn.Parameter]:
         """Parameters of one agent's own network."""
         return list(self.nets[member].parameters())
 
-    def _groups(self, member: int | None) -> list[tuple[nn.Module, slice]]:
-        """Networks with the agents they act for."""
-        if len(self.nets) == 1:
-            return [(self.nets[0], slice(None) if member is None else slice(member, member + 1))]
-        members = range(self.n_agents) if member is None else (member,)
-        return [(self.nets[i], slice(i, i + 1)) for i in members]
-
-    def _run(
-        self, net: nn.Module, rows: Tensor, start: Tensor, sizes: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """What is remembered (P, n, H) and outputs (P, n, K) of packed rows (P, n, I)."""
-        assert isinstance(net, _Net)
-        n = rows.shape[1]
-        hidden = net.run(
-            rearrange(rows, "p n i -> (p n) i"),
-            rearrange(start, "b n h -> (b n) h"),
-            tuple(size * n for size in sizes),
-        )
-        return tuple(rearrange(y, "(p n) k -> p n k", n=n) for y in (hidden, net.head(hidden)))  # type: ignore[return-value]
-
-    def _inputs(self, obs: Tensor, last_actions: Tensor) -> Tensor:
-        """(B, T, N, I): observation, one-hot last action (zeros where none), one-hot agent."""
-        if self._last_action:
-            obs = torch.cat([obs, one_hot_actions(last_actions, self._last_action)], dim=-1)
-        return with_agent_id(obs) if self._agent_id else obs
+    def _groups(self, member: int | None) -> list[tuple[_Net, slice]]:
+        """Networks with the agents of the inputs they act for."""
+        nets = cast("list[_Net]", list(self.nets))
+        if len(nets) == 1 or member is not None:
+            return [(nets[member or 0], slice(None))]
+        return [(net, slice(i, i + 1)) for i, net in enumerate(nets)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
 from ...registry import CRITICS, PartConfig
-from ..layers.one_hot import with_agent_id
+from ..layers.normed import NormedMLP
 from ..layers.transformer import AgentEncoder, value_head
 from .base import Critic
 
@@ -26,10 +26,10 @@ class AttentionCritic(Critic):
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
-        self._agent_id = config.see_agent_id
-        inputs = spec.obs_dim + (spec.n_agents if config.see_agent_id else 0)
-        self.encoder = AgentEncoder(inputs, config.n_embd, config.n_block, config.n_head)
-        self.value = value_head(config.n_embd)
+        D, agents = config.n_embd, spec.n_agents if config.see_agent_id else 0
+        self.embed = NormedMLP([spec.obs_dim], [D], "gelu", agents=agents)
+        self.encoder = AgentEncoder(D, config.n_block, config.n_head)
+        self.value = value_head(D)
 
     @property
     def output_layer(self) -> nn.Linear:
@@ -47,7 +47,5 @@ class AttentionCritic(Critic):
         carry: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Values (M, N)."""
-        if self._agent_id:
-            obs = with_agent_id(obs)
-        values: Tensor = self.value(self.encoder(obs))
+        values: Tensor = self.value(self.encoder(self.embed(obs)))
         return values.squeeze(-1)

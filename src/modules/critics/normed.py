@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
 from ...registry import CRITICS, PartConfig
-from ..layers.normed import Activation, linear, normed_mlp
-from ..layers.one_hot import with_agent_id
+from ..layers.normed import Activation, NormedMLP, linear
 from .base import Critic
 
 
@@ -38,12 +36,12 @@ class NormedCritic(Critic):
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
-        self._config, self._n_agents = config, spec.n_agents
-        inputs = spec.state_dim if config.see_state else 0
-        inputs += spec.obs_dim if config.see_obs else 0
-        inputs += spec.n_agents if config.see_agent_id else 0
+        self._config = config
         self._per_agent = config.see_obs or config.see_agent_id
-        self.base = normed_mlp(inputs, config.hidden_dims, config.activation)
+        parts = [spec.state_dim] if config.see_state else []
+        parts += [spec.obs_dim] if config.see_obs else []
+        agents = spec.n_agents if config.see_agent_id else 0
+        self.base = NormedMLP(parts, config.hidden_dims, config.activation, agents=agents)
         self.value = linear(config.hidden_dims[-1], 1, 1.0)
 
     @property
@@ -60,18 +58,8 @@ class NormedCritic(Critic):
         carry: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Values (M, N), or (M, 1) of the state alone."""
-        if not self._per_agent:
-            return self._value(state)
-        return self._value(self.inputs(obs, state, alive))[..., 0]
-
-    def inputs(self, obs: Tensor, state: Tensor, alive: Tensor) -> Tensor:
-        """(M, N, I): state, observation, one-hot agent; zeros but for the agent where it is dead."""
-        M, N = alive.shape
-        parts = [state[:, None].expand(M, N, -1)] if self._config.see_state else []
+        parts = [state[:, None]] if self._config.see_state else []
         parts += [obs] if self._config.see_obs else []
-        seen = torch.cat(parts, dim=-1) * alive[..., None]
-        return with_agent_id(seen) if self._config.see_agent_id else seen
-
-    def _value(self, x: Tensor) -> Tensor:
-        values: Tensor = self.value(self.base(x))
-        return values
+        features = self.base(*parts, alive=alive if self._per_agent else None)
+        values: Tensor = self.value(features)
+        return values[..., 0]

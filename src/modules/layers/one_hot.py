@@ -1,4 +1,4 @@
-"""Who an agent is and what it did last, as numbers a network can read."""
+"""What an agent did last, as numbers a network can read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,3 @@ def one_hot_actions(last_actions: Tensor, n_actions: int) -> Tensor:
     """(..., A) float one-hot of ``last_actions`` (...) plus one; zeros where there was none."""
     marked = torch.zeros(*last_actions.shape, n_actions + 1, device=last_actions.device)
     return marked.scatter_(-1, last_actions[..., None], 1.0)[..., 1:]
-
-
-def with_agent_id(x: Tensor) -> Tensor:
-    """(..., N, K + N) of x (..., N, K), each agent's row followed by its one-hot index."""
-    N = x.shape[-2]
-    who = torch.eye(N, dtype=x.dtype, device=x.device)
-    return torch.cat([x, who.expand(*x.shape[:-1], N)], dim=-1)

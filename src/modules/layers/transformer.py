@@ -78,41 +78,30 @@ class EncodeBlock(nn.Module):
         return y
 
 
-class AgentEncoder(nn.Module):
-    """Representations of all agents' observations, each knowing of the others.
+class AgentEncoder(nn.Sequential):
+    """Representations of all agents, each knowing of the others: (M, N, D) of embeddings (M, N, D).
 
     Args:
-        inputs: length of an observation.
         width: D.
-        blocks: how many blocks; 0 leaves every agent with its own observation.
+        blocks: how many blocks; 0 leaves every agent with its own embedding.
         heads: of each.
     """
 
-    def __init__(self, inputs: int, width: int, blocks: int, heads: int) -> None:
-        super().__init__()
-        self.embed = nn.Sequential(
-            nn.LayerNorm(inputs), linear(inputs, width, HIDDEN_GAIN), nn.GELU(), nn.LayerNorm(width)
-        )
-        self.blocks = nn.Sequential(*(EncodeBlock(width, heads) for _ in range(blocks)))
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """(M, N, D) of obs (M, N, I)."""
-        rep: Tensor = self.blocks(self.embed(obs))
-        return rep
+    def __init__(self, width: int, blocks: int, heads: int) -> None:
+        super().__init__(*(EncodeBlock(width, heads) for _ in range(blocks)))
 
 
 class RecurrentEncoder(nn.Module):
-    """Representations by a GRU over the agents: each knows of those before it."""
+    """The same by a GRU over the agents: each knows of those before it."""
 
-    def __init__(self, inputs: int, width: int, layers: int = 2) -> None:
+    def __init__(self, width: int, layers: int = 2) -> None:
         super().__init__()
-        self.own = AgentEncoder(inputs, width, blocks=0, heads=1)
         self.rnn = nn.GRU(width, width, layers, batch_first=True)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """(M, N, D) of obs (M, N, I)."""
-        rep: Tensor = self.norm(self.rnn(self.own(obs))[0])
+    def forward(self, embedded: Tensor) -> Tensor:
+        """(M, N, D) of embeddings (M, N, D)."""
+        rep: Tensor = self.norm(self.rnn(embedded)[0])
         return rep
 
 

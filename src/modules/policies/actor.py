@@ -56,21 +56,16 @@ class ActorPolicy(StochasticPolicy):
         last = actions + 1 if self._discrete else carry["last_actions"]
         return actions, {"hidden": out.carry, "last_actions": last}
 
-    def evaluate(self, chunks: Chunks, member: int | None = None) -> Evaluation:
-        """Log-probabilities and entropies of what was done.
-
-        Args:
-            member: of this agent alone (its network must be its own); the agent axis then has length 1.
-        """
+    def evaluate(self, chunks: Chunks) -> Evaluation:
+        """Log-probabilities and entropies of what was done; an agent alone needs a network of its own."""
         start = chunks.carry["hidden"]
-        extra = {} if member is None else {"member": member}
+        extra = {} if chunks.member is None else {"member": chunks.member}
         lengths = chunks.lengths if self.recurrent else None
         out = self.agent(chunks.obs, chunks.last_actions, start, lengths, **extra)
-        group = slice(None) if member is None else slice(member, member + 1)
         log_prob, entropy = self.distribution.log_prob(
-            out.values, chunks.avail_actions[:, :, group], chunks.actions[:, :, group]
+            out.values, chunks.avail_actions, chunks.actions
         )
-        before = torch.cat([start[:, None, group], out.hidden[:, :-1]], dim=1)
+        before = torch.cat([start[:, None], out.hidden[:, :-1]], dim=1)
         return Evaluation(
             log_prob, entropy, {"hidden": before, "last_actions": chunks.last_actions}
         )

@@ -16,8 +16,7 @@ from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
 from ..layers.decoding import begin
 from ..layers.distributions import distribution_of
-from ..layers.normed import HIDDEN_GAIN, ActionHead, linear
-from ..layers.one_hot import with_agent_id
+from ..layers.normed import HIDDEN_GAIN, ActionHead, NormedMLP, linear
 from ..layers.transformer import (
     AgentEncoder,
     AttentionDecoder,
@@ -90,13 +89,13 @@ class TransformerPolicy(StochasticPolicy):
         self._config, self.n_agents = config, spec.n_agents
         self.distribution = distribution_of(spec)
         self._action_shape, self._outputs = spec.action_shape, spec.policy_outputs
-        inputs = spec.obs_dim + (spec.n_agents if config.obs_agent_id else 0)
-        D = config.n_embd
+        D, agents = config.n_embd, spec.n_agents if config.obs_agent_id else 0
+        self.embed = NormedMLP([spec.obs_dim], [D], "gelu", agents=agents)
         blocks = config.n_block if config.encoder == "attention" else 0
         self.encoder: nn.Module = (
-            RecurrentEncoder(inputs, D)
+            RecurrentEncoder(D)
             if config.encoder == "gru"
-            else AgentEncoder(inputs, D, blocks, config.n_head)
+            else AgentEncoder(D, blocks, config.n_head)
         )
         self.decoder: AttentionDecoder | RecurrentDecoder | None = None
         if config.decoder == "attention":
@@ -181,16 +180,14 @@ class TransformerPolicy(StochasticPolicy):
 
     def encode(self, obs: Tensor, order: Tensor | None = None) -> Tensor:
         """Representations (M, N, D) of obs (M, N, O), by position in ``order`` (M, N)."""
-        if self._config.obs_agent_id:
-            obs = with_agent_id(obs)
-        rep: Tensor = self.encoder(_permuted(obs, order))
+        rep: Tensor = self.encoder(_permuted(self.embed(obs), order))
         return rep
 
     def features(self, rep: Tensor, actions: Tensor) -> Tensor:
         """(M, N, D), each agent's given the ``actions`` (M, N) or (M, N, D) of those before it."""
         if self.decoder is None:
             return rep
-        features: Tensor = self.decoder(self._embed(shifted(actions)), rep)
+        features: Tensor = self.decoder(self._embed_tokens(shifted(actions)), rep)
         return features
 
     @torch.no_grad()
@@ -212,7 +209,9 @@ class TransformerPolicy(StochasticPolicy):
         actions = []
         for i, offset in enumerate(offsets.unbind(1)):
             entered = (
-                decoding.enter(self._embed(token)) if table is None else F.embedding(token, table)
+                decoding.enter(self._embed_tokens(token))
+                if table is None
+                else F.embedding(token, table)
             )
             actions.append(self.distribution.choose(decoding.step(i, entered), offset))
             token = tokens_of(actions[-1])
@@ -222,7 +221,7 @@ class TransformerPolicy(StochasticPolicy):
         """Embeddings (A + 1, D) of all tokens of discrete actions."""
         return F.gelu(self.token.weight.t())
 
-    def _embed(self, tokens: Tensor) -> Tensor:
+    def _embed_tokens(self, tokens: Tensor) -> Tensor:
         """Embeddings (..., D) of ``tokens``, see :func:`tokens_of`."""
         if self._action_shape:
             return F.gelu(self.token(tokens))

@@ -122,15 +122,24 @@ def test_the_dead_count_in_the_value_loss_alone(learner: str) -> None:
 
 def test_a_dead_agent_shows_the_critic_who_it_is_and_no_more() -> None:
     learner = build()
-    batch = random_batch()
-    assert batch.alive is not None
-    inputs = learner.critic.inputs(batch.obs[:, 0], batch.state[:, 0], batch.alive[:, 0])
-    dead = ~batch.alive[:, 0]
+    batches = random_batch(seed=0), random_batch(seed=1)
+    alive = batches[0].alive
+    assert alive is not None
+    values, others = (
+        learner.critic(b.obs[:, 0], b.state[:, 0], alive[:, 0], b.avail_actions[:, 0])
+        for b in batches
+    )
+    dead = ~alive[:, 0]
     assert dead.any()
-    who = torch.eye(3).expand(4, 3, 3)
-    assert torch.equal(inputs[..., -3:], who)
-    assert not inputs[dead][:, :-3].any()
-    assert inputs[~dead][:, :-3].any()
+    assert torch.equal(values[dead], others[dead])
+    assert (values != others)[~dead].all()
+    of_dead = learner.critic(
+        torch.zeros(1, 3, SPEC.obs_dim),
+        torch.zeros(1, SPEC.state_dim),
+        torch.zeros(1, 3, dtype=torch.bool),
+        torch.ones(1, 3, SPEC.n_actions, dtype=torch.bool),
+    )[0]
+    assert len(of_dead.unique()) == 3
 
 
 @pytest.mark.parametrize("per_team", [False, True])
@@ -236,7 +245,7 @@ def test_happo_objective_is_weighted_by_the_factor() -> None:
     batch = random_batch()
     targets = learner.prepare(batch)
     cutting = Cutting.of(batch, 1)
-    evaluation = learner.policy.evaluate(Chunks.of(batch, cutting, targets.carry), 1)
+    evaluation = learner.policy.evaluate(Chunks.of(batch, cutting, targets.carry, 1))
     factor = torch.full((4, 12, 1), 1.2)
     plain, _ = learner.policy_loss(evaluation, cutting, targets, 1)
     weighted, _ = learner.policy_loss(evaluation, cutting, targets, 1, factor)

@@ -85,10 +85,10 @@ def test_greedy_acting_takes_what_evaluation_calls_most_likely(name: str) -> Non
     chosen = policy.evaluate(chunks).log_prob[..., 0]
     for i in range(3):
         for a in range(5):
-            # What was done stays in the memory; only what is judged changes.
+            # These agents do not see what they did, so only what is judged changes.
             actions = batch.actions.clone()
             actions[:, :, i] = a
-            other = replace(chunks, actions=actions)
+            other = replace(chunks, batch=replace(batch, actions=actions))
             assert (policy.evaluate(other).log_prob[:, :, i, 0] <= chosen[:, :, i] + 1e-6).all()
 
 
@@ -101,7 +101,8 @@ def test_probabilities_of_all_actions_add_up_to_one(name: str) -> None:
     for a in range(5):
         actions = batch.actions.clone()
         actions[:, :, 1] = a
-        log_prob = policy.evaluate(replace(chunks, actions=actions)).log_prob[:, :, 1]
+        other = replace(chunks, batch=replace(batch, actions=actions))
+        log_prob = policy.evaluate(other).log_prob[:, :, 1]
         total = total + log_prob.exp()
         assert not log_prob[~batch.avail_actions[:, :-1, 1, a]].exp().any()
     torch.testing.assert_close(total, torch.ones(2, 4, 1))

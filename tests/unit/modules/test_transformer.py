@@ -150,7 +150,7 @@ def test_acting_one_by_one_agrees_with_one_parallel_pass(
         expected, _ = policy.distribution.log_prob(parallel, avail, acted)
         for loops in (False, True):
             decoding = begin(policy.decoder, policy.head, rep, loops=loops)
-            entered = decoding.enter(policy._embed(shifted(acted)))
+            entered = decoding.enter(policy._embed_tokens(shifted(acted)))
             steps = [decoding.step(i, entered[:, i]) for i in range(n_agents)]
             log_p, _ = policy.distribution.log_prob(torch.stack(steps, dim=1), avail, acted)
             # The parallel pass itself is 1e-5 away from what it is in double precision.
@@ -184,9 +184,8 @@ def test_a_random_order_is_the_same_team_in_another_order(variant: str) -> None:
     log_prob = cutting.put(ordered.log_prob)
     for b in range(2):
         order = orders[b]
-        # The agents' one-hots go with the agents, so the plain policy is given them as observations.
-        encode = batch.obs[b, :-1]
-        rep = plain.encoder(torch.cat([encode, torch.eye(3).expand(6, 3, 3)], dim=-1)[:, order])
+        # Who they are goes with the agents, so the plain policy is given that in their order too.
+        rep = plain.encoder(plain.embed(batch.obs[b, :-1])[:, order])
         out = plain.head(plain.features(rep, batch.actions[b][:, order]))
         expected, _ = plain.distribution.log_prob(
             out, batch.avail_actions[b, :-1][:, order], batch.actions[b][:, order]
