@@ -63,11 +63,11 @@ class NormedLinear(nn.Module):
             lives = alive[..., None].to(seen.dtype)
             seen = seen * lives
             means, squares = ([x * lives for x in xs] for xs in (means, squares))
+        moments: list[Moments] = list(zip(self._widths, means, squares, strict=False))
         if self._agents:
             seen = seen + of_agents.t()
-            means.append(seen.new_tensor(1 / self._agents))
-            squares.append(seen.new_tensor(1 - 1 / self._agents))
-        scale = (_variance(self._widths, means, squares) + self.norm.eps).rsqrt()
+            moments.append((self._agents, 1 / self._agents, 1 - 1 / self._agents))
+        scale = (_variance(moments) + self.norm.eps).rsqrt()
         bias = F.linear(self.norm.bias, self.linear.weight, self.linear.bias)
         return torch.addcmul(bias, seen, scale)
 
@@ -78,15 +78,22 @@ def _square(x: Tensor) -> Tensor:
     return length.square()
 
 
-def _variance(counts: Sequence[int], means: Sequence[Tensor], squares: Sequence[Tensor]) -> Tensor:
-    """Variance of rows in parts, from each part's mean and its squared deviations from that.
+Moments = tuple[int, Tensor | float, Tensor | float]
+"""Of a part of a row: its length, mean, and sum of squared deviations from the mean."""
+
+
+def _variance(moments: list[Moments]) -> Tensor:
+    """Variance of rows in parts.
 
     Nothing large is taken from anything large (Chan et al., 1979).
     """
-    total, parts = sum(counts), list(zip(counts, means, squares, strict=False))
-    mean = functools.reduce(torch.add, [n * m for n, m, _ in parts]) / total
-    deviations = [square + n * (m - mean).square() for n, m, square in parts]
-    return functools.reduce(torch.add, deviations) / total
+    (count, mean, total), *others = moments
+    for n, of_part, square in others:
+        gap = of_part - mean
+        total = total + square + gap**2 * (count * n / (count + n))
+        mean = mean + gap * (n / (count + n))
+        count += n
+    return torch.as_tensor(total / count)
 
 
 class NormedMLP(nn.Module):
