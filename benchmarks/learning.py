@@ -156,6 +156,19 @@ SUITES: dict[str, list[Case]] = {
     ],
 }
 
+BESIDE = {"policy_gradient": ("qmix", ("3m", "8m_2s3z"))}
+"""Suites whose plot and table also show an algorithm of other suites, to compare with."""
+
+
+def shown(suite: str, folder: Path) -> list[tuple[Case, Path]]:
+    """Runs of the suite, and of what stands beside it, with their curves' files; those that exist."""
+    cases = [(case, folder) for case in SUITES[suite]]
+    algorithm, others = BESIDE.get(suite, ("", ()))
+    for other in others:
+        cases += [(c, folder.parent / other) for c in SUITES[other] if c.algorithm == algorithm]
+    files = [(case, place / f"{case.stem}.csv") for case, place in cases]
+    return [(case, file) for case, file in files if file.exists()]
+
 
 def train(case: Case, folder: Path) -> str:
     """Run one case through the command line; returns a line on how it went."""
@@ -218,10 +231,7 @@ def plot(suite: str, folder: Path) -> None:
     )
     minutes: dict[tuple[str, str], list[float]] = defaultdict(list)
     tasks: dict[str, Task] = {}
-    for case in SUITES[suite]:
-        file = folder / f"{case.stem}.csv"
-        if not file.exists():
-            continue
+    for case, file in shown(suite, folder):
         with file.open() as source:
             rows = list(csv.DictReader(source))
         points = [(int(r["t_env"]), float(r[case.task.metric])) for r in rows]
@@ -231,7 +241,8 @@ def plot(suite: str, folder: Path) -> None:
     figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
     won = all(task.won for task in tasks.values())
     what, digits = ("win rate", 2) if won else ("return", 1)
-    columns = ["map" if won else "task", "algorithm", "seeds", f"best test {what} by seed", "last"]
+    columns = ["map" if won else "task", "algorithm", "seeds", "steps"]
+    columns += [f"best test {what} by seed", "last"]
     columns += ["steps to 0.9"] if won else []
     columns += ["min per run"]
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
@@ -244,7 +255,7 @@ def plot(suite: str, folder: Path) -> None:
             (line,) = axis.plot(steps, [sum(v) / len(v) for v in values], label=algorithm)
             low, high = [min(v) for v in values], [max(v) for v in values]
             axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
-            cells = [task_name, algorithm, str(len(curves))]
+            cells = [task_name, algorithm, str(len(curves)), f"{steps[-1] // 1000}k"]
             cells += [", ".join(f"{max(v for _, v in c):.{digits}f}" for c in curves)]
             cells += [", ".join(f"{c[-1][1]:.{digits}f}" for c in curves)]
             if won:

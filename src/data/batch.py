@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs.protocol import Discrete, EnvSpec
+from ..envs.protocol import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def episode_fields(
     """
     n, a = spec.n_agents, spec.mask_dim
     action = Field((n,), np.uint8 if a <= 256 else np.int16, torch.int64, False)
-    if not isinstance(spec.action, Discrete):
+    if spec.action_shape:
         action = Field((n, *spec.action_shape), np.float32, torch.float32, False)
     fields = {
         "obs": Field((n, spec.obs_dim), float_dtype, torch.float32, True),
@@ -84,7 +84,7 @@ class EpisodeBatch:
     obs: Tensor  # (B, T+1, N, O) float32
     state: Tensor  # (B, T+1, S) float32
     avail_actions: Tensor  # (B, T+1, N, A) bool
-    actions: Tensor  # (B, T, N) int64, or (B, T, N, D) float32 where continuous
+    actions: Tensor  # (B, T, N) int64, or (B, T, N, numbers) float32, see EnvSpec.action_shape
     reward: Tensor  # (B, T) float32
     terminated: Tensor  # (B, T) bool
     truncated: Tensor  # (B, T) bool
@@ -132,9 +132,9 @@ class EpisodeBatch:
     def last_actions(self) -> Tensor:
         """(B, T+1, N) int64: action taken before each entry, plus one; 0 where there was none.
 
-        All zeros where actions are continuous.
+        All zeros where actions are not discrete.
         """
-        if not isinstance(self.spec.action, Discrete):
+        if self.spec.action_shape:
             return torch.zeros(self.obs.shape[:3], dtype=torch.int64, device=self.obs.device)
         taken = (self.actions + 1) * self.filled[:, :, None]
         first = torch.zeros_like(taken[:, 0])

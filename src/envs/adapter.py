@@ -119,14 +119,14 @@ class LiftedEnv:
         return self._timestep()
 
     def step(self, actions: NDArray[Any]) -> Timestep:
-        """Advance all unfinished copies by one step with ``actions`` (B, N), or (B, N, D) if continuous.
+        """Advance all unfinished copies by one step with ``actions``, see :meth:`.Env.step`.
 
         Raises:
             EnvError: a copy has failed too often in a row, or runs beyond ``spec.episode_limit``.
         """
         expected = self._taken[:, 0].shape
         if actions.shape != expected:
-            axes = "(B, N, D)" if self.spec.action_shape else "(B, N)"
+            axes = "(B, N, numbers)" if self.spec.action_shape else "(B, N)"
             raise EnvError(
                 f"step() expects actions of shape {axes} = {expected}, got {actions.shape}"
             )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EnvError
-from .protocol import Box, Discrete, Env, EnvSpec, Timestep
+from .protocol import Box, Discrete, Env, EnvSpec, Mixed, Timestep
 
 Snapshot = dict[str, NDArray[Any]]
 
@@ -71,8 +71,11 @@ def _check_spec(make: EnvFactory) -> Iterator[str]:
             value = getattr(spec, key)
             if not isinstance(value, int) or value < 1:
                 yield f"spec.{key} is {value!r}: make it a Python int of at least 1"
-        if not isinstance(spec.action, Discrete | Box):
-            yield f"spec.action is {spec.action}: make it Discrete(n) or Box(low, high)"
+        if not isinstance(spec.action, Discrete | Box | Mixed):
+            yield (
+                f"spec.action is {spec.action}: make it Discrete(n), Box(low, high), or "
+                "Mixed(Discrete(n), Box(low, high))"
+            )
         if spec.agent_groups is not None and len(spec.agent_groups) != spec.n_agents:
             yield (
                 f"spec.agent_groups has {len(spec.agent_groups)} entries for {spec.n_agents} agents: "
@@ -127,7 +130,8 @@ def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
     if isinstance(masks, np.ndarray) and masks.ndim == 3:
         if not np.isin(masks, (0, 1)).all():
             yield f"avail_actions holds other values than 0 and 1 {when}"
-        without = masks.sum(axis=-1) == 0 if isinstance(spec.action, Discrete) else np.empty((0, 2))
+        C = spec.choices
+        without = masks[..., :C].sum(axis=-1) == 0 if C else np.empty((0, 2))
         for b, n in np.argwhere(without)[:1].tolist():
             yield (
                 f"agent {n} of copy {b} has no available action {when}: leave one (e.g. `no-op`) to "
@@ -168,17 +172,23 @@ def _wrong_shape(spec: EnvSpec, seen: Timestep) -> list[str]:
 def _act(spec: EnvSpec, seen: Timestep, players: list[np.random.Generator]) -> NDArray[Any] | None:
     """Random actions, available or within bounds, drawn copy by copy so that B does not matter."""
     B, N, _ = seen.avail_actions.shape
+    chosen, vectors = np.zeros((B, N), np.int64), np.zeros((B, N, spec.dimensions), np.float32)
+    if spec.choices:
+        avail = seen.avail_actions[..., : spec.choices]
+        if (avail.sum(axis=-1) == 0).any():
+            return None
+        for b, n in np.ndindex(B, N):
+            chosen[b, n] = players[b].choice(np.flatnonzero(avail[b, n]))
+    if isinstance(spec.action, Discrete):
+        return chosen
+    box = spec.action if isinstance(spec.action, Box) else spec.action.vector
+    for b in range(B):
+        vectors[b] = players[b].uniform(box.low, box.high, vectors[b].shape)
+    if spec.mask_dim:
+        vectors *= seen.avail_actions[..., spec.choices :]
     if isinstance(spec.action, Box):
-        low, high = spec.action.low, spec.action.high
-        every = [players[b].uniform(low, high, (N, len(low))) for b in range(B)]
-        return np.array(every, np.float32)
-    if (seen.avail_actions.sum(axis=-1) == 0).any():
-        return None
-    draws = [
-        [players[b].choice(np.flatnonzero(seen.avail_actions[b, n])) for n in range(N)]
-        for b in range(B)
-    ]
-    return np.array(draws, np.int64)
+        return vectors
+    return np.concatenate([chosen[..., None].astype(np.float32), vectors], axis=-1)
 
 
 def _snapshot(seen: Timestep) -> Snapshot:

@@ -129,7 +129,7 @@ def _make(gymnasium: Any, key: str, config: TeamConfig) -> Any:
 
 @ENVS.register("gymma")
 class GymmaEnv(LiftedEnv):
-    """Any Gymnasium team with tuple observations and discrete actions, chosen by ``key``."""
+    """Any Gymnasium team with tuples of observations and actions, chosen by ``key``."""
 
     class Config(TeamConfig):
         key: str = Field(

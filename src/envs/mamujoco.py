@@ -18,8 +18,7 @@ from .team import Scalarisation, TeamConfig
 class MujocoEnv(LiftedEnv):
     """Multi-agent MuJoCo (Peng et al., 2021), from the package gymnasium-robotics.
 
-    The state is all observations in a row. Robots whose agents have unequal numbers of joints (as Humanoid
-    9|8) are refused.
+    The state is all observations in a row. Agents may have unequal numbers of joints (as Humanoid 9|8).
     """
 
     class Config(TeamConfig):

@@ -110,7 +110,7 @@ class ParallelTeam:
         """(A,) what agent ``n`` may do."""
         available: NDArray[np.uint8] = self._spaces.available[n].copy()
         if not self._alive[n]:
-            available[1:] = 0
+            available[1 if self.spec.choices else 0 :] = 0
         elif mask is not None:
             available[: len(mask)] &= np.asarray(mask).astype(bool)
         return available

@@ -26,10 +26,26 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Box:
-    """Actions are real vectors with these bounds per dimension."""
+    """Actions are real vectors with these bounds per dimension.
+
+    Where agents are ``unequal``, some lack the last dimensions, and the mask says who has which.
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+    unequal: bool = False
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Actions are a choice and a real vector at once: ``[choice, *vector]`` as numbers.
+
+    The mask has an entry for each choice, then one for each dimension of the vector. An agent without a
+    choice has only the first one available, one without a vector none of its dimensions.
+    """
+
+    choice: Discrete
+    vector: Box
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class EnvSpec:
     n_agents: int
     obs_dim: int
     state_dim: int
-    action: Discrete | Box
+    action: Discrete | Box | Mixed
     episode_limit: int
     agent_groups: tuple[int, ...] | None = None
     has_alive: bool = False
@@ -61,30 +77,48 @@ class EnvSpec:
         """A, number of discrete actions.
 
         Raises:
-            ConfigError: the action space is continuous.
+            ConfigError: the action space is continuous or mixed.
         """
         if not isinstance(self.action, Discrete):
+            kind = "mixed" if self.choices else "continuous"
             raise ConfigError(
-                f"this environment's actions are continuous ({len(self.action.low)} dimensions), but a "
+                f"this environment's actions are {kind} ({self.dimensions} dimensions), but a "
                 "chosen part needs discrete ones. Policy-gradient algorithms take both: --config=mappo, "
                 "mat, happo ..."
             )
         return self.action.n
 
     @property
+    def choices(self) -> int:
+        """C, discrete actions that an agent chooses among, alone or beside a vector; 0: none."""
+        if isinstance(self.action, Box):
+            return 0
+        return self.action.n if isinstance(self.action, Discrete) else self.action.choice.n
+
+    @property
+    def dimensions(self) -> int:
+        """D, of an action's real vector, alone or beside a choice; 0: none."""
+        if isinstance(self.action, Discrete):
+            return 0
+        return len((self.action if isinstance(self.action, Box) else self.action.vector).low)
+
+    @property
     def mask_dim(self) -> int:
-        """A, width of the availability mask: one entry per discrete action, none where continuous."""
-        return self.action.n if isinstance(self.action, Discrete) else 0
+        """A, width of the mask: C, C + D where mixed, 0 where all agents have the same vector."""
+        equal = isinstance(self.action, Box) and not self.action.unequal
+        return 0 if equal else self.choices + self.dimensions
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Axes of one agent's action: none where discrete, (D,) where continuous."""
-        return () if isinstance(self.action, Discrete) else (len(self.action.low),)
+        """Axes of one agent's action: none where discrete, (D,) where continuous, (1 + D,) where mixed."""
+        if isinstance(self.action, Discrete):
+            return ()
+        return (self.dimensions + (1 if self.choices else 0),)
 
     @property
     def policy_outputs(self) -> int:
-        """K, numbers an agent's network gives: one per discrete action, or mean and scale per dimension."""
-        return self.action.n if isinstance(self.action, Discrete) else 2 * len(self.action.low)
+        """K = C + 2D, what an agent's network gives: a number per choice, D means and D scales."""
+        return self.choices + 2 * self.dimensions
 
 
 class Timestep(NamedTuple):
@@ -99,7 +133,7 @@ class Timestep(NamedTuple):
     state: NDArray[np.float32]  # (B, S)
     avail_actions: NDArray[
         np.uint8
-    ]  # (B, N, A), 1 where the action may be taken; A = 0: continuous
+    ]  # (B, N, A), 1 where the action may be taken; see EnvSpec.mask_dim
     reward: NDArray[np.float32]  # (B,), shared by the team
     terminated: NDArray[np.bool_]  # (B,)
     truncated: NDArray[np.bool_]  # (B,)
@@ -129,7 +163,7 @@ class Env(Protocol):
         """Advance all unfinished copies by one step with ``actions``.
 
         Args:
-            actions: (B, N) int64, or (B, N, D) float32 where they are continuous.
+            actions: (B, N) int64, or float32 (B, N, D) where continuous, (B, N, 1 + D) where mixed.
         """
         ...
 

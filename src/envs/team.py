@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..errors import EnvError
 from .adapter import LiftedConfig
-from .protocol import Box, Discrete, EnvSpec
+from .protocol import Box, Discrete, EnvSpec, Mixed
 
 Scalarisation = Literal["sum", "mean"]
 REWARD_OF_TEAM: dict[Scalarisation, Callable[[Iterable[float]], float]] = {
@@ -52,8 +52,8 @@ class TeamSpaces:
         from gymnasium import spaces
 
         self._flatten = spaces.flatten
-        self._actions = list(actions)
-        self.action = _common(name, self._actions)
+        self._actions = [_parts(name, space) for space in actions]
+        self.action = _common(self._actions)
         self._spaces = list(observations)
         try:
             sizes = [int(spaces.flatdim(space)) for space in observations]
@@ -63,14 +63,15 @@ class TeamSpaces:
             ) from error
         self.n_agents = len(sizes)
         self.obs_dim = max(sizes)
-        # Continuous actions need no mask, their spaces are all alike.
-        choices = [int(getattr(space, "n", 0)) for space in actions]
-        self.available = np.zeros((self.n_agents, max(choices)), np.uint8)
-        for agent, n in enumerate(choices):
-            self.available[agent, :n] = 1
-        kinds = list(zip(sizes, choices, strict=True))
+        kinds = [(size, a.n, len(a.low)) for size, a in zip(sizes, self._actions, strict=True)]
         order = list(dict.fromkeys(kinds))
         self._groups = tuple(order.index(kind) for kind in kinds) if len(order) > 1 else None
+        spec = self.spec(1)
+        self.available = np.zeros((self.n_agents, spec.mask_dim), np.uint8)
+        for available, parts in zip(self.available, self._actions, strict=True):
+            # Who has no choice among mixed ones still has the first.
+            available[: max(parts.n, 1) if spec.choices else 0] = 1
+            available[spec.choices :][: len(parts.low)] = 1
 
     def spec(self, episode_limit: int, has_alive: bool = False) -> EnvSpec:
         """The team as everything else sees it; the state is all observations in a row."""
@@ -91,35 +92,66 @@ class TeamSpaces:
         out[flat.size :] = 0
 
     def native(self, agent: int, action: Any) -> Any:
-        """An action as the library has it: ``Discrete`` may start anywhere, ``Box`` has bounds."""
-        space = self._actions[agent]
+        """An action as the library has it: choices may start anywhere, vectors have bounds."""
+        parts = self._actions[agent]
         if isinstance(self.action, Discrete):
-            return int(action) + int(space.start)
-        return np.clip(np.asarray(action, space.dtype), space.low, space.high)
+            return int(action) + parts.start
+        numbers = np.asarray(action, np.float64)
+        choice, vector = (
+            (numbers[0], numbers[1:]) if isinstance(self.action, Mixed) else (0, numbers)
+        )
+        vector = np.clip(vector[: len(parts.low)], parts.low, parts.high).astype(parts.low.dtype)
+        if not parts.n:
+            return vector
+        chosen = int(choice) + parts.start
+        return chosen if not len(parts.low) else (chosen, vector)
 
 
-def _common(name: str, actions: Sequence[Any]) -> Discrete | Box:
-    """The action space that covers those of all agents."""
+class _Parts(NamedTuple):
+    """An agent's action space."""
+
+    n: int  # choices, 0: none
+    start: int  # the library's number of the first one
+    low: NDArray[Any]  # (D,) of the vector, D = 0: none
+    high: NDArray[Any]
+
+
+def _parts(name: str, space: Any) -> _Parts:
     from gymnasium import spaces
 
-    if all(isinstance(space, spaces.Discrete) for space in actions):
-        return Discrete(max(int(space.n) for space in actions))
-    first = actions[0]
-    if all(isinstance(space, spaces.Box) and space.is_bounded() for space in actions):
-        if len(first.shape) == 1 and all(space == first for space in actions):
-            return Box(tuple(first.low.tolist()), tuple(first.high.tolist()))
-        raise EnvError(
-            f"env {name} offers agents different continuous actions "
-            f"({', '.join(_short(space) for space in actions)}); phalanx needs the same vector for all"
-        )
-    odd = next((a for a in actions if not isinstance(a, spaces.Discrete)), first)
+    nothing = np.empty(0, np.float32)
+    if isinstance(space, spaces.Discrete):
+        return _Parts(int(space.n), int(space.start), nothing, nothing)
+    if isinstance(space, spaces.Box) and space.is_bounded() and len(space.shape) == 1:
+        return _Parts(0, 0, space.low, space.high)
+    if isinstance(space, spaces.Tuple) and len(space) == 2:
+        choice, vector = (_parts(name, part) for part in space)
+        if choice.n and not choice.low.size and not vector.n:
+            return _Parts(choice.n, choice.start, vector.low, vector.high)
     raise EnvError(
-        f"env {name} offers actions {_short(odd)}; phalanx needs discrete actions, one Discrete(n) for "
-        "each agent, or the same bounded vector Box for all"
+        f"env {name} offers actions {_short(space)}; phalanx needs for each agent a Discrete(n), a bounded "
+        "vector Box(D), or both as Tuple(Discrete, Box)"
     )
+
+
+def _common(actions: Sequence[_Parts]) -> Discrete | Box | Mixed:
+    """The action space that covers those of all agents."""
+    choices = Discrete(max(parts.n for parts in actions))
+    width = max(len(parts.low) for parts in actions)
+    if not width:
+        return choices
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for parts in actions:
+        D = len(parts.low)
+        low[:D], high[:D] = np.minimum(low[:D], parts.low), np.maximum(high[:D], parts.high)
+    unequal = any(len(parts.low) < width for parts in actions)
+    vector = Box(tuple(low.tolist()), tuple(high.tolist()), unequal)
+    return Mixed(choices, vector) if choices.n else vector
 
 
 def _short(space: Any) -> str:
     """``Box(2)`` rather than all its bounds."""
-    shape = getattr(space, "shape", None)
-    return f"{type(space).__name__}({', '.join(map(str, shape))})" if shape else str(space)
+    if not isinstance(space, Iterable):
+        shape = getattr(space, "shape", None)
+        return f"{type(space).__name__}({', '.join(map(str, shape))})" if shape else str(space)
+    return f"{type(space).__name__}({', '.join(_short(part) for part in space)})"

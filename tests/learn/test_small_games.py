@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ..families import ALGORITHMS, on_policy
 from ..recorder import trainer
+
+gymnasium = pytest.importorskip("gymnasium")
+spaces = gymnasium.spaces
 
 # What only a mixer that sees the state can represent; VDFD's ablations are the same learner and mixer.
 STATE_AWARE = ["qmix", "vdfd"]
@@ -44,3 +49,32 @@ def test_solves_the_two_step_game(algorithm: str, tmp_path: Path) -> None:
     words = (*SMALL, "t_max=5000", "epsilon_finish=1.0", "epsilon_anneal_time=5000")
     run, _ = trainer(tmp_path, algorithm, "matrix", "game=two_step", *words)
     assert run.run()["return_mean"] == 8.0
+
+
+class Darts(gymnasium.Env[Any, Any]):
+    """Both aim at the same one of three boards, and throw at its bull's eye; one shot, paid at most 2."""
+
+    observation_space = spaces.Tuple([spaces.Box(-1, 1, (2,))] * 2)
+    action_space = spaces.Tuple([spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (1,))))] * 2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        return self._look(), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
+        same = action[0][0] == action[1][0]
+        rewards = [same * (1 - abs(float(throw[0]) - 0.5)) for _, throw in action]
+        return self._look(), rewards, True, False, {}
+
+    def _look(self) -> tuple[Any, Any]:
+        return (np.ones(2, np.float32),) * 2
+
+
+gymnasium.register("Darts-v0", entry_point=Darts)
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if on_policy(a)])
+def test_learns_a_choice_and_a_vector_at_once(algorithm: str, tmp_path: Path) -> None:
+    words = (*ON_POLICY, "t_max=4800", "lr=0.003", "critic_lr=0.003", "entropy_coef=0.001")
+    run, _ = trainer(tmp_path, algorithm, "gymma", "key=Darts-v0", "time_limit=1", *words)
+    # At random they meet in one of three throws and earn about 0.4.
+    assert run.run()["return_mean"] > 1.5

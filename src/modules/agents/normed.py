@@ -10,7 +10,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...envs.protocol import Discrete, EnvSpec
+from ...envs.protocol import EnvSpec
 from ...errors import ConfigError
 from ...registry import AGENTS, PartConfig
 from ..layers.gru import PackedGRU
@@ -35,8 +35,8 @@ class _Net(nn.Module):
         self.norm = nn.LayerNorm(H) if config.recurrent else nn.Identity()
         self.action_head = ActionHead(
             H,
-            spec.policy_outputs,
-            continuous=not isinstance(spec.action, Discrete),
+            spec.choices,
+            spec.dimensions,
             gain=config.head_gain,
             initial_scale=config.initial_scale,
         )
@@ -83,11 +83,10 @@ class NormedAgent(Agent):
         super().__init__()
         self.n_agents = spec.n_agents
         self.hidden_dim, self.recurrent = config.hidden_dims[-1], config.recurrent
-        discrete = isinstance(spec.action, Discrete)
-        if config.obs_last_action and not discrete:
+        if config.obs_last_action and spec.dimensions:
             raise ConfigError(
                 "agent normed: obs_last_action=True needs discrete actions; this environment's are "
-                "continuous. Set obs_last_action=False."
+                "vectors. Set obs_last_action=False."
             )
         self._last_action = spec.n_actions if config.obs_last_action else 0
         # Networks of one's own tell agents apart by themselves.

@@ -1,7 +1,8 @@
 """Distributions over actions, read off a network's outputs.
 
-Axes: K outputs of the network for one agent, A discrete actions, D dimensions of a continuous one, F = 1
-(discrete) or D (continuous): log-probabilities and entropies come per dimension.
+Axes: K outputs of the network for one agent, A entries of its mask, C discrete actions, D dimensions of a
+real vector, F = 1 (discrete), D (continuous) or 1 + D (mixed): log-probabilities and entropies come one for
+the choice and one per dimension.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...envs.protocol import Discrete, EnvSpec
+from ...envs.protocol import EnvSpec
 
 MASKED = -1e10
 """Logit of an action that is not available: no probability, no infinities in the entropy."""
 
 
 class ActionDistribution(Protocol):
-    """How outputs (..., K) of a network are read. Masks are (..., A), A = 0 where continuous."""
+    """How outputs (..., K) of a network are read, under masks (..., A), see ``EnvSpec.mask_dim``."""
 
     def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
         """What makes actions of outputs shaped ``like`` (..., K), in one draw: chance, and the mask.
@@ -31,7 +32,7 @@ class ActionDistribution(Protocol):
         ...
 
     def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
-        """Actions, (...) int64 or (..., D), of outputs (..., K) and what :meth:`offsets` gave for them."""
+        """Actions (..., *action_shape) of outputs (..., K) and what :meth:`offsets` gave for them."""
         ...
 
     def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,26 +63,35 @@ class MaskedCategorical:
 
 
 class DiagonalGaussian:
-    """Real vectors; outputs are D means and D scales s, the deviation is ``0.5 * sigmoid(s)``."""
+    """Real vectors; outputs are D means and D scales s, the deviation is ``0.5 * sigmoid(s)``.
+
+    Masks are (..., D), or (..., 0) where everyone has all dimensions; one that is masked is always 0 and
+    counts for nothing.
+    """
 
     def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
-        """(..., D), standard normal."""
+        """(..., D), standard normal; not a number where there is no such dimension."""
         shape = (*like.shape[:-1], like.shape[-1] // 2)
         if generator is None:
-            return like.new_zeros(shape)
-        return torch.randn(shape, device=like.device, generator=generator)
+            drawn = like.new_zeros(shape)
+        else:
+            drawn = torch.randn(shape, device=like.device, generator=generator)
+        return drawn.masked_fill_(~avail, math.nan) if avail.shape[-1] else drawn
 
     def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
         """(..., D)."""
         mean, std = self._of(outputs)
-        return mean + std * offsets
+        return (mean + std * offsets).masked_fill(offsets.isnan(), 0.0)
 
     def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) each."""
         mean, std = self._of(outputs)
         log_std = std.log()
         log_p = -0.5 * ((actions - mean) / std).square() - log_std - 0.5 * math.log(2 * math.pi)
-        return log_p, 0.5 + 0.5 * math.log(2 * math.pi) + log_std
+        entropy = 0.5 + 0.5 * math.log(2 * math.pi) + log_std
+        if avail.shape[-1]:
+            log_p, entropy = (x.masked_fill(~avail, 0.0) for x in (log_p, entropy))
+        return log_p, entropy
 
     @staticmethod
     def _of(outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,6 +99,45 @@ class DiagonalGaussian:
         return mean, 0.5 * torch.sigmoid(scale)
 
 
+class MixedDistribution:
+    """One of C choices and, independent of it, a real vector: ``[choice, *vector]``.
+
+    Outputs are C logits, D means and D scales; masks have C entries, then D.
+
+    Args:
+        choices: C.
+    """
+
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
+        self._choice, self._vector = MaskedCategorical(), DiagonalGaussian()
+
+    def offsets(self, like: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(..., C + D)."""
+        (logits, moments), (choices, dimensions) = self._split(like), self._split(avail)
+        chance = self._choice.offsets(logits, choices, generator)
+        return torch.cat([chance, self._vector.offsets(moments, dimensions, generator)], dim=-1)
+
+    def choose(self, outputs: Tensor, offsets: Tensor) -> Tensor:
+        """(..., 1 + D)."""
+        (logits, moments), (chance, noise) = self._split(outputs), self._split(offsets)
+        choice = self._choice.choose(logits, chance)[..., None].to(outputs.dtype)
+        return torch.cat([choice, self._vector.choose(moments, noise)], dim=-1)
+
+    def log_prob(self, outputs: Tensor, avail: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., 1 + D) each."""
+        (logits, moments), (choices, dimensions) = self._split(outputs), self._split(avail)
+        of_choice = self._choice.log_prob(logits, choices, actions[..., 0].long())
+        of_vector = self._vector.log_prob(moments, dimensions, actions[..., 1:])
+        log_prob, entropy = (torch.cat(p, dim=-1) for p in zip(of_choice, of_vector, strict=True))
+        return log_prob, entropy
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[..., : self._choices], x[..., self._choices :]
+
+
 def distribution_of(spec: EnvSpec) -> ActionDistribution:
     """How the outputs of an agent's network are read for the actions of ``spec``."""
-    return MaskedCategorical() if isinstance(spec.action, Discrete) else DiagonalGaussian()
+    if not spec.dimensions:
+        return MaskedCategorical()
+    return MixedDistribution(spec.choices) if spec.choices else DiagonalGaussian()

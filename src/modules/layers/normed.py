@@ -132,13 +132,13 @@ class NormedMLP(nn.Module):
 class ActionHead(nn.Module):
     """From features to a distribution's outputs (see ``EnvSpec.policy_outputs``).
 
-    Discrete actions get one logit each. Continuous ones get a mean each from the features, and a scale
-    each that depends on nothing.
+    Choices get one logit each. Dimensions get a mean each from the features, and a scale each that depends
+    on nothing.
 
     Args:
         features: width of what comes in.
-        outputs: K.
-        continuous: whether actions are.
+        choices: C.
+        dimensions: D.
         gain: of the weights; small, so that all actions are alike to begin with.
         initial_scale: where the scales begin.
     """
@@ -146,25 +146,23 @@ class ActionHead(nn.Module):
     def __init__(
         self,
         features: int,
-        outputs: int,
+        choices: int,
+        dimensions: int,
         *,
-        continuous: bool,
         gain: float = 0.01,
         initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.outputs = outputs
-        self.linear = linear(features, outputs // 2 if continuous else outputs, gain)
-        self.scale = (
-            nn.Parameter(torch.full((outputs // 2,), initial_scale)) if continuous else None
-        )
+        self.linear = linear(features, choices + dimensions, gain)
+        self.scale = nn.Parameter(torch.full((dimensions,), initial_scale)) if dimensions else None
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs (..., K) of features (..., H)."""
         return self.with_scale(self.linear(features))
 
-    def with_scale(self, means: Tensor) -> Tensor:
-        """Outputs (..., K) of what depends on the features."""
+    def with_scale(self, computed: Tensor) -> Tensor:
+        """Outputs (..., K) of those that depend on the features (..., C + D)."""
         if self.scale is None:
-            return means
-        return torch.cat([means, self.scale.expand_as(means)], dim=-1)
+            return computed
+        scale = self.scale.expand(*computed.shape[:-1], -1)
+        return torch.cat([computed, scale], dim=-1)

@@ -28,19 +28,25 @@ from ..layers.transformer import (
 from .base import Evaluation, StochasticPolicy
 
 
-def tokens_of(actions: Tensor) -> Tensor:
+def tokens_of(actions: Tensor, choices: int) -> Tensor:
     """Tokens (...) of discrete actions (...): the action plus one, 0 being the start.
 
-    Continuous ones (..., D) give (..., D + 1): a flag that is set at the start only, and the action.
+    Continuous ones (..., D) give (..., 1 + D): a flag that is set at the start only, and the action. Mixed
+    ones (..., 1 + D) with C ``choices`` give (..., 1 + C + D): the choice is told as a one-hot.
     """
-    return F.pad(actions, (1, 0)) if actions.is_floating_point() else actions + 1
+    if not actions.is_floating_point():
+        return actions + 1
+    if choices:
+        chosen = F.one_hot(actions[..., 0].long(), choices).to(actions.dtype)
+        actions = torch.cat([chosen, actions[..., 1:]], dim=-1)
+    return F.pad(actions, (1, 0))
 
 
-def shifted(actions: Tensor) -> Tensor:
-    """What each position is told of actions (M, N) or (M, N, D): the start, then the action before."""
-    tokens = tokens_of(actions)
+def shifted(actions: Tensor, choices: int) -> Tensor:
+    """What each position is told of actions (M, N, ...): the start, then the action before."""
+    tokens = tokens_of(actions, choices)
     start = torch.zeros_like(tokens[:, :1])
-    if actions.is_floating_point():
+    if tokens.is_floating_point():
         start[..., 0] = 1.0
     return torch.cat([start, tokens[:, :-1]], dim=1)
 
@@ -89,6 +95,7 @@ class TransformerPolicy(StochasticPolicy):
         self._config, self.n_agents = config, spec.n_agents
         self.distribution = distribution_of(spec)
         self._action_shape, self._outputs = spec.action_shape, spec.policy_outputs
+        self._choices = spec.choices
         D, agents = config.n_embd, spec.n_agents if config.obs_agent_id else 0
         self.embed = NormedMLP([spec.obs_dim], [D], "gelu", agents=agents)
         blocks = config.n_block if config.encoder == "attention" else 0
@@ -103,14 +110,14 @@ class TransformerPolicy(StochasticPolicy):
         elif config.decoder == "gru":
             self.decoder = RecurrentDecoder(D)
         if self.decoder is not None:
-            width = spec.n_actions if not spec.action_shape else spec.action_shape[0]
-            self.token = linear(width + 1, D, HIDDEN_GAIN, bias=False)
+            width = 1 + spec.choices + spec.dimensions
+            self.token = linear(width, D, HIDDEN_GAIN, bias=False)
         self.head = nn.Sequential(
             *head_base(D),
             ActionHead(
                 D,
-                spec.policy_outputs,
-                continuous=bool(spec.action_shape),
+                spec.choices,
+                spec.dimensions,
                 initial_scale=config.initial_scale,
             ),
         )
@@ -184,15 +191,15 @@ class TransformerPolicy(StochasticPolicy):
         return rep
 
     def features(self, rep: Tensor, actions: Tensor) -> Tensor:
-        """(M, N, D), each agent's given the ``actions`` (M, N) or (M, N, D) of those before it."""
+        """(M, N, D), each agent's given the ``actions`` (M, N, ...) of those before it."""
         if self.decoder is None:
             return rep
-        features: Tensor = self.decoder(self._embed_tokens(shifted(actions)), rep)
+        features: Tensor = self.decoder(self._embed_tokens(shifted(actions, self._choices)), rep)
         return features
 
     @torch.no_grad()
     def decode(self, rep: Tensor, avail: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Actions (M, N) or (M, N, D), one agent after the other, without computing anything twice.
+        """Actions (M, N, ...), one agent after the other, without computing anything twice.
 
         Args:
             generator: draws them; None takes the most likely.
@@ -205,7 +212,7 @@ class TransformerPolicy(StochasticPolicy):
         decoding = begin(self.decoder, self.head, rep)
         table = None if self._action_shape else decoding.enter(self._table())
         blank = rep.new_zeros(M, 1, *self._action_shape)
-        token = shifted(blank if self._action_shape else blank.long())[:, 0]
+        token = shifted(blank if self._action_shape else blank.long(), self._choices)[:, 0]
         actions = []
         for i, offset in enumerate(offsets.unbind(1)):
             entered = (
@@ -214,7 +221,7 @@ class TransformerPolicy(StochasticPolicy):
                 else F.embedding(token, table)
             )
             actions.append(self.distribution.choose(decoding.step(i, entered), offset))
-            token = tokens_of(actions[-1])
+            token = tokens_of(actions[-1], self._choices)
         return torch.stack(actions, dim=1)
 
     def _table(self) -> Tensor:

@@ -18,6 +18,10 @@ from ...recorder import trainer
 
 TASKS = {
     "particles": ("mpe", {"time_limit": 8, "continuous_actions": True}),
+    "speaker and listener": (
+        "mpe",
+        {"key": "simple_speaker_listener_v4", "time_limit": 8, "continuous_actions": True},
+    ),
     "robot": ("mamujoco", {"time_limit": 8}),
 }
 PACKAGES = {"mpe": "mpe2", "mamujoco": "gymnasium_robotics"}
@@ -30,8 +34,9 @@ def factory(name: str, **keys: Any) -> Any:
     return functools.partial(part, part.Config(**keys))
 
 
-def test_keeps_the_protocol() -> None:
-    check_env(factory("mpe", time_limit=8, continuous_actions=True))
+@pytest.mark.parametrize("key", ["simple_spread_v3", "simple_speaker_listener_v4"])
+def test_keeps_the_protocol(key: str) -> None:
+    check_env(factory("mpe", key=key, time_limit=8, continuous_actions=True))
 
 
 def test_simple_spread_as_it_is_known() -> None:
@@ -72,15 +77,23 @@ def test_half_cheetah_as_it_is_known() -> None:
 def test_wrong_shapes_and_names_are_explained() -> None:
     env = factory("mamujoco")(num_envs=1, seed=0)
     env.reset()
-    with pytest.raises(EnvError, match=r"\(B, N, D\) = \(1, 6, 1\), got \(1, 6\)"):
+    with pytest.raises(EnvError, match=r"\(B, N, numbers\) = \(1, 6, 1\), got \(1, 6\)"):
         env.step(np.zeros((1, 6), np.float32))
     env.close()
     with pytest.raises(EnvError, match=r"no task 'simple_spred_v3'. Did you mean 'simple_spread"):
         factory("mpe", key="simple_spred_v3")(num_envs=1, seed=0)
     with pytest.raises(EnvError, match="cannot build scenario=Cheetah agent_conf=6x1"):
         factory("mamujoco", scenario="Cheetah")(num_envs=1, seed=0)
-    with pytest.raises(EnvError, match="different continuous actions"):
-        factory("mamujoco", scenario="Humanoid", agent_conf="9|8")(num_envs=1, seed=0)
+
+
+def test_agents_with_unequal_joints() -> None:
+    env = factory("mamujoco", scenario="Humanoid", agent_conf="9|8", time_limit=3)(
+        num_envs=1, seed=0
+    )
+    assert (env.spec.action_shape, env.spec.mask_dim) == ((9,), 9)
+    assert env.reset().avail_actions[0].sum(axis=-1).tolist() == [9, 8]
+    env.step(np.ones((1, 2, 9), np.float32))
+    env.close()
 
 
 @pytest.mark.parametrize("task", TASKS)

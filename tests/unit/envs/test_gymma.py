@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
 
+from phalanx.envs.checker import check_env
 from phalanx.envs.gymma import GymmaEnv, GymTeam
 from phalanx.envs.parallel_api import ParallelTeam
-from phalanx.envs.protocol import Discrete
+from phalanx.envs.protocol import Box, Discrete, Mixed
 from phalanx.envs.team import TeamConfig
 from phalanx.errors import EnvError, MissingDependencyError
 from phalanx.registry import ENVS
@@ -33,21 +35,38 @@ class UnequalTeam(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
         self.seen_actions.append(action)
-        return self._look(), [1.0 + self.bonus, 2.0], action == (6, 3), False, {}
+        return self._look(), [1.0 + self.bonus, 2.0], action[-1] == 3 and action[0] == 6, False, {}
 
     def _look(self) -> tuple[Any, int]:
         return self.np_random.random((2, 2)).astype(np.float32), 1
 
 
-class BoxTeam(UnequalTeam):
-    action_space = spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.Discrete(4)))
+class MixedTeam(UnequalTeam):
+    """One turns and pushes, one pushes only, one chooses only, one does both."""
+
+    observation_space = spaces.Tuple([spaces.Box(-1, 1, (2, 2)), *[spaces.Discrete(3)] * 3])
+    action_space = spaces.Tuple(
+        (
+            spaces.Box(-1, np.array([1, 2], np.float32), (2,)),
+            spaces.Box(-3, 1, (1,)),
+            spaces.Discrete(4),
+            spaces.Tuple((spaces.Discrete(2, start=5), spaces.Box(-1, 1, (1,)))),
+        )
+    )
+
+    def _look(self) -> Any:
+        return (self.np_random.random((2, 2)).astype(np.float32), 1, 1, 1)
+
+
+class BoundlessTeam(UnequalTeam):
+    action_space = spaces.Tuple((spaces.Box(-np.inf, 1, (2,)), spaces.Discrete(4)))
 
 
 class LonelyAgent(UnequalTeam):
     action_space = spaces.Discrete(4)
 
 
-for team in (UnequalTeam, BoxTeam, LonelyAgent):
+for team in (UnequalTeam, MixedTeam, BoundlessTeam, LonelyAgent):
     gymnasium.register(f"{team.__name__}-v0", entry_point=team, max_episode_steps=3)
 
 
@@ -94,9 +113,29 @@ def test_the_clock_may_count_as_an_end() -> None:
     assert team.step([0, 0])[4:6] == (True, True)
 
 
-def test_mixed_actions_are_refused_with_a_sentence() -> None:
-    with pytest.raises(EnvError, match=r"env BoxTeam-v0 offers actions Box\(2\); .* discrete"):
-        GymTeam("BoxTeam-v0", TeamConfig())
+def test_mixed_actions_reach_each_agent_as_it_has_them() -> None:
+    team = GymTeam("MixedTeam-v0", TeamConfig())
+    assert team.spec.action == Mixed(Discrete(4), Box((-3.0, -1.0), (1.0, 2.0), unequal=True))
+    assert (team.spec.action_shape, team.spec.mask_dim, team.spec.policy_outputs) == ((3,), 6, 8)
+    assert team.spec.agent_groups == (0, 1, 2, 3)
+    expected = [[1, 0, 0, 0, 1, 1], [1, 0, 0, 0, 1, 0], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0]]
+    np.testing.assert_array_equal(team.reset(0).avail_actions, expected)
+    team.step([[0.0, 0.5, 9.0], [0.0, -9.0, 0.0], [3.0, 0.0, 0.0], [1.0, 0.25, 0.0]])
+    ((turns, pushes, chooses, both),) = team._env.unwrapped.seen_actions
+    np.testing.assert_array_equal(turns, [0.5, 2.0])
+    np.testing.assert_array_equal(pushes, [-3.0])
+    assert chooses == 3
+    assert both == (6, 0.25)
+    assert turns.dtype == np.float32
+
+
+def test_mixed_actions_keep_the_protocol() -> None:
+    check_env(functools.partial(GymmaEnv, GymmaEnv.Config(key="MixedTeam-v0", time_limit=4)))
+
+
+def test_vectors_without_bounds_are_refused_with_a_sentence() -> None:
+    with pytest.raises(EnvError, match=r"env BoundlessTeam-v0 offers actions Box\(2\); .* bounded"):
+        GymTeam("BoundlessTeam-v0", TeamConfig())
 
 
 def test_a_single_agent_is_refused_with_a_sentence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,18 @@ import torch
 
 from phalanx.data.batch import EpisodeBatch
 from phalanx.data.chunks import Chunks, Cutting
-from phalanx.envs.protocol import Box, EnvSpec
+from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.learners.ppo import PPOLearner
 from phalanx.learners.sums import MetricSums
-from phalanx.modules.layers.distributions import DiagonalGaussian, MaskedCategorical
+from phalanx.modules.layers.distributions import (
+    DiagonalGaussian,
+    MaskedCategorical,
+    MixedDistribution,
+)
 from phalanx.modules.policies.actor import ActorPolicy
 
-from ..modules.toys import CPU, SPEC, assemble, random_batch
+from ..modules.toys import ACTIONS, CPU, SPEC, assemble, random_batch
 
 FAMILY = {"policy": "actor", "agent": "normed", "critic": "normed"}
 
@@ -174,10 +179,9 @@ def test_first_ratios_are_one(recurrent: bool) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 4, 9])
-@pytest.mark.parametrize("continuous", [False, True])
-def test_evaluation_agrees_with_acting(continuous: bool, width: int) -> None:
-    spec = replace(SPEC, action=Box((-1.0, -1.0), (1.0, 1.0))) if continuous else SPEC
-    agent = {"recurrent": True, "obs_last_action": not continuous}
+@pytest.mark.parametrize("spec", ACTIONS.values(), ids=ACTIONS)
+def test_evaluation_agrees_with_acting(spec: EnvSpec, width: int) -> None:
+    agent = {"recurrent": True, "obs_last_action": not spec.dimensions}
     learner = build(spec=spec, agent=agent)
     policy = learner.policy
     batch = acted(policy, spec)
@@ -187,7 +191,7 @@ def test_evaluation_agrees_with_acting(continuous: bool, width: int) -> None:
         out = policy.agent(batch.obs[:, t : t + 1], carry["last_actions"][:, None], carry["hidden"])
         fields = (out.values, batch.avail_actions[:, t : t + 1], batch.actions[:, t : t + 1])
         expected.append(policy.distribution.log_prob(*fields)[0])
-        last = batch.actions[:, t] + 1 if not continuous else carry["last_actions"]
+        last = carry["last_actions"] if spec.dimensions else batch.actions[:, t] + 1
         carry = {"hidden": out.carry, "last_actions": last}
     whole = torch.cat(expected, dim=1)
     targets = learner.prepare(batch)
@@ -320,6 +324,41 @@ def test_categorical_draws_available_actions_as_often_as_it_says() -> None:
     assert log_p.item() == pytest.approx(expected[2].log().item())
     kept = expected[expected > 0]
     assert entropy.item() == pytest.approx(-(kept * kept.log()).sum().item())
+
+
+def test_mixed_actions_are_a_choice_and_a_vector() -> None:
+    mixed = MixedDistribution(2)
+    outputs = torch.tensor([[0.0, math.log(3.0), 0.3, -0.2, 1.0, 0.0]])
+    avail = torch.tensor([[True, True, True, False]])
+    log_p, entropy = mixed.log_prob(outputs, avail, torch.tensor([[1.0, 0.5, 0.0]]))
+    normal = torch.distributions.Normal(0.3, 0.36553)
+    assert log_p[0].tolist() == pytest.approx(
+        [math.log(0.75), normal.log_prob(torch.tensor(0.5)).item(), 0.0], abs=1e-4
+    )
+    of_choice = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert entropy[0].tolist() == pytest.approx([of_choice, normal.entropy().item(), 0], abs=1e-4)
+    drawn = mixed.choose(outputs, mixed.offsets(outputs, avail, torch.Generator().manual_seed(0)))
+    assert drawn[0, 0] in (0.0, 1.0)
+    assert drawn[0, 1] != 0.3
+    assert drawn[0, 2] == 0.0
+    likely = mixed.choose(outputs, mixed.offsets(outputs, avail, None))
+    torch.testing.assert_close(likely, torch.tensor([[1.0, 0.3, 0.0]]))
+
+
+@pytest.mark.parametrize("kind", ["unequal", "mixed"])
+def test_what_an_agent_does_not_have_is_not_learnt_from(kind: str) -> None:
+    spec = ACTIONS[kind]
+    batch = random_batch(spec=spec)
+    lacks = ~batch.avail_actions[:, :-1, :, -spec.dimensions :]
+    actions = batch.actions.clone()
+    actions[..., -spec.dimensions :][lacks] = 9.0
+    results = [
+        gradients(build(spec=spec, ppo_epoch=1), b)
+        for b in (batch, replace(batch, actions=actions))
+    ]
+    assert lacks.any()
+    for clean, with_noise in zip(*results, strict=True):
+        assert torch.equal(clean, with_noise)
 
 
 def test_metric_sums_forget_what_was_read() -> None:

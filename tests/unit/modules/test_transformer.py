@@ -12,13 +12,13 @@ from torch import Tensor
 
 from phalanx.data.batch import EpisodeBatch
 from phalanx.data.chunks import Chunks, Cutting
-from phalanx.envs.protocol import Box, EnvSpec
+from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.learners.ppo import PPOLearner
 from phalanx.modules.layers.decoding import begin
 from phalanx.modules.policies.transformer import TransformerPolicy, shifted
 
-from .toys import CPU, SPEC, assemble, random_batch
+from .toys import ACTIONS, CPU, SPEC, assemble, random_batch
 
 VARIANTS = {
     "mat": {"encoder": "attention", "decoder": "attention"},
@@ -26,7 +26,6 @@ VARIANTS = {
     "mat_decoder": {"encoder": "none", "decoder": "attention"},
     "mat_gru": {"encoder": "gru", "decoder": "gru"},
 }
-CONTINUOUS = replace(SPEC, action=Box((-1.0, -1.0), (1.0, 1.0)))
 
 
 def make(variant: str, spec: EnvSpec = SPEC, **keys: Any) -> TransformerPolicy:
@@ -105,28 +104,33 @@ def test_decentralised_actors_know_their_own_observation_only() -> None:
 
 
 def test_tokens_are_the_actions_before() -> None:
-    tokens = torch.nn.functional.one_hot(shifted(torch.tensor([[2, 0, 3]])), 5)
+    tokens = torch.nn.functional.one_hot(shifted(torch.tensor([[2, 0, 3]]), 4), 5)
     assert tokens.tolist() == [[[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]]
 
 
 def test_the_start_is_not_the_zero_action() -> None:
-    tokens = shifted(torch.tensor([[[0.0, 0.0], [0.5, -1.0], [9.0, 9.0]]]))
+    tokens = shifted(torch.tensor([[[0.0, 0.0], [0.5, -1.0], [9.0, 9.0]]]), 0)
     assert tokens.tolist() == [[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.5, -1.0]]]
 
 
-def one_by_one(policy: TransformerPolicy, obs: Tensor, offsets: Tensor, discrete: bool) -> Tensor:
+def test_tokens_of_mixed_actions_tell_the_choice_as_a_one_hot() -> None:
+    tokens = shifted(torch.tensor([[[2.0, 0.5], [0.0, -1.0], [1.0, 9.0]]]), 3)
+    assert tokens.tolist() == [[[1.0, 0, 0, 0, 0], [0, 0, 0, 1, 0.5], [0, 1, 0, 0, -1.0]]]
+
+
+def one_by_one(policy: TransformerPolicy, obs: Tensor, offsets: Tensor, spec: EnvSpec) -> Tensor:
     """Actions by running the whole decoder for every agent, without a cache."""
     rep = policy.encode(obs)
-    M, N = obs.shape[:2]
-    actions = torch.zeros((M, N), dtype=torch.int64) if discrete else torch.zeros(M, N, 2)
-    for i in range(N):
+    kind = torch.float32 if spec.dimensions else torch.int64
+    actions = torch.zeros(*obs.shape[:2], *spec.action_shape, dtype=kind)
+    for i in range(obs.shape[1]):
         out = policy.head(policy.features(rep, actions))[:, i]
         actions[:, i] = policy.distribution.choose(out, offsets[:, i])
     return actions
 
 
 @pytest.mark.parametrize("n_agents", [1, 3])
-@pytest.mark.parametrize("spec", [SPEC, CONTINUOUS], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("spec", ACTIONS.values(), ids=ACTIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_acting_one_by_one_agrees_with_one_parallel_pass(
     variant: str, spec: EnvSpec, n_agents: int
@@ -140,9 +144,9 @@ def test_acting_one_by_one_agrees_with_one_parallel_pass(
         like = torch.empty(6, n_agents, spec.policy_outputs)
         generator = torch.Generator().manual_seed(5)
         offsets = policy.distribution.offsets(like, avail, generator)
-        discrete = avail.shape[-1] > 0
-        expected = one_by_one(policy, obs, offsets, discrete)
-        torch.testing.assert_close(acted, expected, **({"atol": 0, "rtol": 0} if discrete else {}))
+        expected = one_by_one(policy, obs, offsets, spec)
+        exact = {} if spec.dimensions else {"atol": 0, "rtol": 0}
+        torch.testing.assert_close(acted, expected, **exact)
         # Outputs position by position from the cache, against the parallel pass on the same actions.
         parallel = outputs(policy, obs, acted)
         if policy.decoder is None:
@@ -150,7 +154,7 @@ def test_acting_one_by_one_agrees_with_one_parallel_pass(
         expected, _ = policy.distribution.log_prob(parallel, avail, acted)
         for loops in (False, True):
             decoding = begin(policy.decoder, policy.head, rep, loops=loops)
-            entered = decoding.enter(policy._embed_tokens(shifted(acted)))
+            entered = decoding.enter(policy._embed_tokens(shifted(acted, spec.choices)))
             steps = [decoding.step(i, entered[:, i]) for i in range(n_agents)]
             log_p, _ = policy.distribution.log_prob(torch.stack(steps, dim=1), avail, acted)
             # The parallel pass itself is 1e-5 away from what it is in double precision.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from phalanx.data.batch import EpisodeBatch
-from phalanx.envs.protocol import Discrete, EnvSpec
+from phalanx.envs.protocol import Box, Discrete, EnvSpec, Mixed
 from phalanx.registry import REGISTRIES, Assembler
 
 SPEC = EnvSpec(
@@ -20,6 +21,14 @@ SPEC = EnvSpec(
     has_alive=True,
     has_visibility=True,
 )
+_TWO = Box((-1.0, -1.0), (1.0, 1.0))
+# The same team with other actions.
+ACTIONS = {
+    "discrete": SPEC,
+    "continuous": replace(SPEC, action=_TWO),
+    "unequal": replace(SPEC, action=replace(_TWO, unequal=True)),
+    "mixed": replace(SPEC, action=Mixed(Discrete(4), _TWO)),
+}
 CPU = torch.device("cpu")
 
 
@@ -33,10 +42,14 @@ def random_batch(
     entries, steps = torch.arange(T + 1) <= L[:, None], torch.arange(T) < L[:, None]
     avail = torch.rand(B, T + 1, N, A, generator=g) < 0.5
     avail[..., :1] = True
-    choice = torch.randn(B, T, N, *spec.action_shape, generator=g)
-    if isinstance(spec.action, Discrete):
-        scores = torch.rand(B, T, N, A, generator=g)
-        choice = scores.masked_fill(~avail[:, :-1], -1).argmax(-1)
+    may, C = avail[:, :-1], spec.choices
+    choice = torch.randn(B, T, N, spec.dimensions, generator=g)
+    if spec.dimensions and A:
+        choice = choice * may[..., C:]
+    if C:
+        scores = torch.rand(B, T, N, C, generator=g)
+        chosen = scores.masked_fill(~may[..., :C], -1).argmax(-1)
+        choice = torch.cat([chosen[..., None], choice], -1) if spec.dimensions else chosen
     last = torch.arange(T) == L[:, None] - 1
     truncated = last & (torch.arange(B) == B - 1)[:, None]
     sees = torch.rand(B, T + 1, N, N, generator=g) < 0.5
