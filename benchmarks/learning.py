@@ -138,6 +138,13 @@ SUITES: dict[str, list[Case]] = {
             for m in maps
             for a in ("mappo", "mat", "mat_dec", "happo", "ippo")
         ),
+        # MAT with the gradient's norm where its authors have it on these maps.
+        *(
+            Case("mat", m, s, 1_000_000, words, "grad_norm_10")
+            for words in ((*passes_of_three("mat"), "test_interval=20000", "max_grad_norm=10.0"),)
+            for s in (0, 1)
+            for m in ("3m", "8m", "2s3z", "MMM")
+        ),
         *(
             Case(a, m, 0, 1_000_000, ("test_interval=20000",), "published_passes")
             for m in ("3m", "8m")

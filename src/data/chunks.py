@@ -134,7 +134,7 @@ class Chunks:
 
     @cached_property
     def actions(self) -> Tensor:
-        """(K, C, N) int64, or (K, C, N, D) float32."""
+        """(K, C, N) int64, or (K, C, N, numbers) float32, see ``EnvSpec.action_shape``."""
         return self._of_agents(self.batch.actions)
 
     @cached_property

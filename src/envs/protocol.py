@@ -83,7 +83,7 @@ class EnvSpec:
             kind = "mixed" if self.choices else "continuous"
             raise ConfigError(
                 f"this environment's actions are {kind} ({self.dimensions} dimensions), but a "
-                "chosen part needs discrete ones. Policy-gradient algorithms take both: --config=mappo, "
+                "chosen part needs discrete ones. Policy-gradient algorithms take any: --config=mappo, "
                 "mat, happo ..."
             )
         return self.action.n
