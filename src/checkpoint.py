@@ -11,7 +11,8 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,6 +124,23 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if "counters" not in state:
         raise CheckpointError(f"{folder} is incomplete: state.pt is missing")
     return state
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Say in a sentence that a checkpoint's state does not fit what it is loaded into.
+
+    Raises:
+        CheckpointError: it is of another config, or of other code.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint does not fit this config ({error}). Use the config it was made with (leave out "
+            "--config and changed keys); if you did, the code has changed since: check out the commit that "
+            "`runs show` names for its run."
+        ) from error
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .build import build_policy, choose_device, make_env, num_envs
-from .checkpoint import find_checkpoint, load_checkpoint, read_meta
+from .checkpoint import find_checkpoint, load_checkpoint, read_meta, restoring
 from .config import Composed
 from .envs.protocol import Env, Filmable
 from .errors import EnvError
@@ -93,6 +93,7 @@ def evaluate_checkpoint(
         Means over the episodes.
 
     Raises:
+        CheckpointError: there is no checkpoint, or it does not fit.
         EnvError: films are wanted of an environment that cannot be filmed.
     """
     state = load_checkpoint(find_checkpoint(checkpoint))
@@ -102,7 +103,8 @@ def evaluate_checkpoint(
     env = make_env(composed, 1, "spec")
     policy = build_policy(composed, env.spec, device)
     env.close()
-    policy.load_state_dict(state["policy"])
+    with restoring():
+        policy.load_state_dict(state["policy"])
     tester = Tester(composed, policy, device, copies)
     run = composed.run
     try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from .build import Parts, num_envs
-from .checkpoint import save_checkpoint
+from .checkpoint import restoring, save_checkpoint
 from .config import Composed
 from .errors import CheckpointError
 from .evaluation import Tester, score
@@ -227,17 +227,12 @@ class Trainer:
                 f"the checkpoint lacks {', '.join(sorted(missing))}: it holds networks only (kept for "
                 "`evaluate`). Continue from checkpoints/latest of the run."
             )
-        try:
+        with restoring():
             self.parts.learner.load_state_dict(state["learner"])
             self.parts.policy.load_state_dict(state["policy"])
             self.parts.runner.load_state_dict(state["runner"])
             self.tester.load_state_dict(state["tester"])
             self.parts.buffer.load_state_dict(state["replay"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint does not fit this config ({error}). "
-                "Continue with the config it was made with: leave out --config and changed keys."
-            ) from error
         torch.set_rng_state(state["torch_rng"])
         counters = state["counters"]
         self.t_env, self.n_updates = counters["t_env"], counters["n_updates"]

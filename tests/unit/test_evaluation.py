@@ -14,7 +14,7 @@ from phalanx.config import Composed, compose
 from phalanx.envs.battle.watch import load_trace
 from phalanx.envs.protocol import Filmable
 from phalanx.envs.sc2 import SC2Config, SC2Env
-from phalanx.errors import ConfigError, EnvError, MissingDependencyError
+from phalanx.errors import CheckpointError, ConfigError, EnvError, MissingDependencyError
 from phalanx.evaluation import evaluate_checkpoint, film_folder
 
 
@@ -90,3 +90,10 @@ def test_a_missing_package_is_told_before_anything_is_played(
     with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[render\]'"):
         evaluate_checkpoint(folder, composed, 1, tmp_path / "rows.csv")
     assert not (tmp_path / "rows.csv").exists()
+
+
+def test_a_policy_that_does_not_fit_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    folder, _ = checkpoint(tmp_path, "matrix")
+    other = compose("qmix", "matrix", ("batch_size=2", "buffer_size=4", "rnn_hidden_dim=32"))
+    with pytest.raises(CheckpointError, match=r"(?s)does not fit this config .*check out the commit"):
+        evaluate_checkpoint(folder, other, 1, tmp_path / "rows.csv")
