@@ -95,5 +95,7 @@ def test_a_missing_package_is_told_before_anything_is_played(
 def test_a_policy_that_does_not_fit_is_refused_with_a_sentence(tmp_path: Path) -> None:
     folder, _ = checkpoint(tmp_path, "matrix")
     other = compose("qmix", "matrix", ("batch_size=2", "buffer_size=4", "rnn_hidden_dim=32"))
-    with pytest.raises(CheckpointError, match=r"(?s)does not fit this config .*check out the commit"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)does not fit this config .*check out the commit"
+    ):
         evaluate_checkpoint(folder, other, 1, tmp_path / "rows.csv")
