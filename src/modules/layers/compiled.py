@@ -95,6 +95,39 @@ def decode_to_outputs(
 
 
 @_jit
+def decode_choices(
+    table: Array,
+    offsets: Array,
+    kept: Array,
+    queries: Array,
+    residuals: Array,
+    block: Block,
+    head: Head,
+) -> NDArray[np.int64]:
+    """Choices (M, N) of all positions in turn, of a decoder that is one block.
+
+    Args:
+        table: (K + 1, 2 + h, D) what enters of each token: the start, then each choice.
+        offsets: (N, M, K) added to outputs before the largest is taken.
+        queries: (N, M, h, D). residuals: (N, M, D). Others as :func:`decode` has them.
+    """
+    N, M, K = offsets.shape
+    choices = np.empty((M, N), np.int64)
+    entered = np.empty((M, *table.shape[1:]), np.float32)
+    for i in range(N):
+        for m in range(M):
+            entered[m] = table[choices[m, i - 1] + 1 if i > 0 else 0]
+        outputs = decode_to_outputs(i, entered, kept, queries[i], residuals[i], block, head)
+        for m in range(M):
+            best = 0
+            for k in range(1, K):
+                if outputs[m, k] + offsets[i, m, k] > outputs[m, best] + offsets[i, m, best]:
+                    best = k
+            choices[m, i] = best
+    return choices
+
+
+@_jit
 def _hidden(x: Array, layer: Affine) -> Array:
     weight, bias = layer
     y = np.empty((x.shape[0], bias.shape[0]), np.float32)

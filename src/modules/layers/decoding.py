@@ -28,6 +28,15 @@ class Decoding(Protocol):
         """Outputs (M, K) of position ``i``, after those before it, by what entered of its token (M, E)."""
         ...
 
+    def choose_all(self, table: Tensor, offsets: Tensor) -> Tensor | None:
+        """Choices (M, N) of all positions at one go, or None where only steps are offered.
+
+        Args:
+            table: (K + 1, E) what enters of each token: the start, then each choice.
+            offsets: (M, N, K) added to outputs before the largest is taken.
+        """
+        ...
+
 
 def begin(
     decoder: AttentionDecoder | RecurrentDecoder,
@@ -63,6 +72,9 @@ class _RecurrentDecoding:
         outputs: Tensor = self._head(features[:, 0])
         return outputs
 
+    def choose_all(self, table: Tensor, offsets: Tensor) -> Tensor | None:
+        return None
+
 
 class _AttentionDecoding:
     def __init__(
@@ -82,6 +94,11 @@ class _AttentionDecoding:
         for block in self._others:
             x = block.step(i, block.enter(x))
         return x
+
+    def choose_all(self, table: Tensor, offsets: Tensor) -> Tensor | None:
+        if self._others or not isinstance(self._first, _BlockInLoops):
+            return None
+        return self._first.choose_all(table, offsets)
 
 
 class _Products:
@@ -182,6 +199,13 @@ class _BlockInLoops(_Block):
             return torch.from_numpy(compiled.decode(*given))
         outputs = compiled.decode_to_outputs(*given, self._head_layers)
         return self._last.with_scale(torch.from_numpy(outputs))
+
+    def choose_all(self, table: Tensor, offsets: Tensor) -> Tensor:
+        """See :meth:`Decoding.choose_all`; for a decoder that is this block alone."""
+        parts = _array(table).reshape(len(table), -1, self._kept.shape[-1])
+        kept, queries, residuals = self._arrays
+        given = (parts, _array(offsets.transpose(0, 1)), kept, queries, residuals)
+        return torch.from_numpy(compiled.decode_choices(*given, self._layers, self._head_layers))
 
 
 def _array(x: Tensor) -> compiled.Array:

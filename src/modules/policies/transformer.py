@@ -211,6 +211,8 @@ class TransformerPolicy(StochasticPolicy):
             return self.distribution.choose(self.head(rep), offsets)
         decoding = begin(self.decoder, self.head, rep)
         table = None if self._action_shape else decoding.enter(self._table())
+        if table is not None and (choices := decoding.choose_all(table, offsets)) is not None:
+            return choices
         blank = rep.new_zeros(M, 1, *self._action_shape)
         token = shifted(blank if self._action_shape else blank.long(), self._choices)[:, 0]
         actions = []

@@ -129,14 +129,15 @@ def one_by_one(policy: TransformerPolicy, obs: Tensor, offsets: Tensor, spec: En
     return actions
 
 
+@pytest.mark.parametrize("n_block", [1, 2])
 @pytest.mark.parametrize("n_agents", [1, 3])
 @pytest.mark.parametrize("spec", ACTIONS.values(), ids=ACTIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_acting_one_by_one_agrees_with_one_parallel_pass(
-    variant: str, spec: EnvSpec, n_agents: int
+    variant: str, spec: EnvSpec, n_agents: int, n_block: int
 ) -> None:
     spec = replace(spec, n_agents=n_agents)
-    policy = make(variant, spec, n_block=2)
+    policy = make(variant, spec, n_block=n_block)
     obs, avail, _ = moments(spec)
     with torch.no_grad():
         rep = policy.encode(obs)
