@@ -245,7 +245,11 @@ def plot(suite: str, folder: Path) -> None:
         tasks[case.task_name] = case.task
         runs[case.task_name][case.name].append(points)
         minutes[case.task_name, case.name].append(float(rows[-1]["run_minutes"]))
-    figure, axes = plt.subplots(1, len(runs), figsize=(4.6 * len(runs), 3.6), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(4.6 * len(runs), 3.9), squeeze=False, layout="constrained"
+    )
+    names = list(dict.fromkeys(name for algorithms in runs.values() for name in algorithms))
+    drawn = {}
     won = all(task.won for task in tasks.values())
     what, digits = ("win rate", 2) if won else ("return", 1)
     columns = ["map" if won else "task", "algorithm", "seeds", "steps"]
@@ -259,9 +263,10 @@ def plot(suite: str, folder: Path) -> None:
             length = min(len(c) for c in curves)
             steps = [t for t, _ in curves[0][:length]]
             values = [[c[i][1] for c in curves] for i in range(length)]
-            (line,) = axis.plot(steps, [sum(v) / len(v) for v in values], label=algorithm)
+            color = f"C{names.index(algorithm)}"
+            (drawn[algorithm],) = axis.plot(steps, [sum(v) / len(v) for v in values], color=color)
             low, high = [min(v) for v in values], [max(v) for v in values]
-            axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color())
+            axis.fill_between(steps, low, high, alpha=0.2, color=color)
             cells = [task_name, algorithm, str(len(curves)), f"{steps[-1] // 1000}k"]
             cells += [", ".join(f"{max(v for _, v in c):.{digits}f}" for c in curves)]
             cells += [", ".join(f"{c[-1][1]:.{digits}f}" for c in curves)]
@@ -274,13 +279,14 @@ def plot(suite: str, folder: Path) -> None:
         if task.won:
             axis.set_ylim(-0.02, 1.02)
             axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)
-        axis.legend(frameon=False)
     axes[0][0].set_ylabel(f"{next(iter(tasks.values())).measure} (mean, range over seeds)")
     if won:
         figure.suptitle(
             "Embedded battle engine (a simulator of its own, not StarCraft II)", fontsize=9
         )
-    figure.tight_layout()
+    figure.legend(
+        drawn.values(), drawn, loc="outside lower center", ncols=len(drawn), frameon=False
+    )
     figure.savefig(folder / "curves.png", dpi=110)
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
