@@ -107,7 +107,7 @@ class Chunks:
             member: of this agent alone; ``carry`` then has agents as its third axis.
         """
         if member is not None:
-            carry = {k: v[:, :, _group(member)] for k, v in carry.items()}
+            carry = {k: v[:, :, agents_of(member)] for k, v in carry.items()}
         row, start = cutting.row, cutting.start
         own = {k: v[row, start.clamp(max=v.shape[1] - 1)] for k, v in carry.items()}
         return cls(batch, cutting, own, member)
@@ -148,10 +148,11 @@ class Chunks:
         return self._of_agents(alive_of(self.batch))
 
     def _of_agents(self, x: Tensor) -> Tensor:
-        return self.cutting.take(x[:, :, _group(self.member)])
+        return self.cutting.take(x[:, :, agents_of(self.member)])
 
 
-def _group(member: int | None) -> slice:
+def agents_of(member: int | None) -> slice:
+    """Where along the agents' axis this agent stands, or all of them."""
     return slice(None) if member is None else slice(member, member + 1)
 
 

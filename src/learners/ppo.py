@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data.batch import EpisodeBatch
-from ..data.chunks import Chunks, Cutting, alive_of
+from ..data.chunks import Chunks, Cutting, agents_of, alive_of
 from ..envs.protocol import EnvSpec
 from ..modules.critics.base import Critic
 from ..modules.layers.value_norm import NoValueNorm, PopArt, ValueNorm
@@ -210,7 +210,7 @@ class PPOLearner:
             advantage: (B, T, N) in place of the targets' own.
         """
         config = self.config
-        group = slice(None) if member is None else slice(member, member + 1)
+        group = agents_of(member)
         active = part.take(targets.active)[:, :, group] & part.filled[..., None]
         weight = active
         if not config.use_policy_active_masks:
