@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import EnvError
 from .layout import (
     COOLDOWN,
     ENERGY,
@@ -20,6 +21,7 @@ from .layout import (
     X,
     Y,
 )
+from .pitch import PITCH
 from .rules import Features, Rules
 from .units import LINE, Slots
 
@@ -28,16 +30,22 @@ def pack_units(
     ally: NDArray[np.float64], enemy: NDArray[np.float64], units: NDArray[np.float64]
 ) -> None:
     """Write unit records ally (B, N, 6) and enemy (B, E, 4) into engine arrays (B, N_REAL, M)."""
-    n_agents = ally.shape[1]
+    n_agents, n_enemies = ally.shape[1], enemy.shape[1]
     for column, field in enumerate((X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN)):
         units[:, field, :n_agents] = ally[:, :, column]
     for column, field in enumerate((X, Y, HEALTH, SHIELD)):
-        units[:, field, n_agents:] = enemy[:, :, column]
+        units[:, field, n_agents : n_agents + n_enemies] = enemy[:, :, column]
 
 
 def empty_state(n_battles: int, rules: Rules, types: Slots) -> State:
-    """Of so many battles before their first episode, whose units are among ``types``."""
+    """Of so many battles before their first episode, whose units are among ``types``.
+
+    Raises:
+        EnvError: more units in a battle than its arrays have room for.
+    """
     n_agents, n_units = rules.n_allies, rules.n_allies + rules.n_enemies
+    if n_units > PITCH:
+        raise EnvError(f"a battle has room for {PITCH} units, not {n_units}.")
     # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
     # opponent. Where teams are drawn, all may be colossi.
     colossi = int((types["delivery"] == LINE).sum())
@@ -48,8 +56,8 @@ def empty_state(n_battles: int, rules: Rules, types: Slots) -> State:
     battle = np.zeros((n_battles, N_BATTLE), np.int64)
     battle[:, EPISODE] = -1
     return State(
-        units=np.zeros((n_battles, N_REAL, n_units)),
-        flags=np.zeros((n_battles, N_WHOLE, n_units), np.int32),
+        units=np.zeros((n_battles, N_REAL, PITCH)),
+        flags=np.zeros((n_battles, N_WHOLE, PITCH), np.int32),
         battle=battle,
         queue=np.zeros((n_battles, slots, 3), np.int32),
         last_action=np.full((n_battles, n_agents), -1, np.int64),

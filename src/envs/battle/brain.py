@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .combat import can_hit, threatens, within
-from .jit import inlined, inner
+from .jit import count, inlined, inner
 from .layout import (
     ALERT,
     ATTACK,
@@ -23,8 +25,11 @@ from .layout import (
     HOME_X,
     HOME_Y,
     LEASHED,
+    LIVING,
     MARCH,
     ORDER,
+    PACE,
+    RADIUS,
     SIDE,
     STAND,
     TARGET,
@@ -54,8 +59,20 @@ def acquire(
     """Best target among living[first:last] at most ``reach`` from rim to rim, or -1."""
     best, best_threat, best_square = -1, False, 0.0
     x, y, own = units[X, i], units[Y, i], reach + stats[i].radius
-    for a in range(first, last):
-        j = work[a].living
+    if first == last:
+        return best
+    # Most searches find nobody; that several opponents at once can be asked for.
+    anyone, one = False, np.uint64(1)
+    lowest = work.whole[LIVING, np.uint64(first)]
+    highest = work.whole[LIVING, np.uint64(last) - one]
+    for j in count(lowest, highest + one):
+        dx, dy = units[X, j] - x, units[Y, j] - y
+        far = own + work.real[RADIUS, j]
+        anyone |= (dx * dx + dy * dy <= far * far) & (units[HEALTH, j] > 0.0)
+    if not anyone:
+        return best
+    for a in count(first, last):
+        j = work.whole[LIVING, a]
         far = own + stats[j].radius
         dx = units[X, j] - x
         if dx > far or dx < -far:
@@ -85,8 +102,8 @@ def called(
 ) -> int:
     """Attacker of the nearest friend that was hit lately, or -1."""
     best, best_square = -1, CALL_RADIUS * CALL_RADIUS
-    for a in range(first, last):
-        friend = work[a].living
+    for a in count(first, last):
+        friend = work.whole[LIVING, a]
         if flags[ALERT, friend] == 0 or friend == i:
             continue
         if not can_answer(i, flags[ATTACKER, friend], units, stats):
@@ -169,7 +186,7 @@ def seek(
     """Make the nearest opponent, at any distance, the point that unit i goes to."""
     least = math.inf
     for a in range(first, last):
-        j = work[a].living
+        j = work.whole[LIVING, a]
         dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
         if dx * dx + dy * dy < least and (can_hit(i, j, stats) or stats[i].heal_rate > 0.0):
             least = dx * dx + dy * dy
@@ -197,6 +214,7 @@ def tend(
     work: Work, units: Real, flags: Whole, stats: Slots,
 ) -> None:  # fmt: skip
     """A medivac heals whoever of its side is worst off nearby, else goes along with the others."""
+    work.real[PACE, i] = stats[i].speed
     patient = flags[TARGET, i]
     if patient >= 0 and (
         units[HEALTH, patient] <= 0.0
@@ -214,10 +232,10 @@ def tend(
     march(i, marches, units, flags)
     if flags[ORDER, i] == MARCH:
         for a in range(first, last):
-            j = work[a].living
+            j = work.whole[LIVING, a]
             dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]
             if stats[j].heal_rate == 0.0 and dx * dx + dy * dy <= ESCORT_RADIUS * ESCORT_RADIUS:
-                work[i].pace = min(work[i].pace, stats[j].speed)
+                work.real[PACE, i] = min(work.real[PACE, i], stats[j].speed)
 
 
 @inner
@@ -227,7 +245,7 @@ def choose_patient(
     """Hurt biological friend in search range with the least life, nobody else's patient; or -1."""
     best, best_share, best_square = -1, 1.0, 0.0
     for a in range(first, last):
-        j = work[a].living
+        j = work.whole[LIVING, a]
         share = units[HEALTH, j] / stats[j].health
         if j == i or share >= 1.0 or share <= 0.0 or stats[j].biological == 0:
             continue
@@ -235,7 +253,7 @@ def choose_patient(
             continue
         taken = False
         for b in range(first, last):
-            other = work[b].living
+            other = work.whole[LIVING, b]
             if other != i and flags[ORDER, other] == HEAL and flags[TARGET, other] == j:
                 taken = True
         dx, dy = units[X, j] - units[X, i], units[Y, j] - units[Y, i]

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from . import rng
-from .jit import inlined, inner
+from .jit import count, inlined, inner
 from .layout import (
     ALERT,
     ATTACKER,
@@ -20,6 +20,8 @@ from .layout import (
     COOLDOWN,
     DUE,
     ENERGY,
+    EXPLODED,
+    HEALED,
     HEALTH,
     QUEUED,
     SHIELD,
@@ -27,6 +29,7 @@ from .layout import (
     SOURCE,
     SWING,
     SWING_TARGET,
+    TURN,
     VICTIM,
     WINDUP,
     Real,
@@ -35,6 +38,7 @@ from .layout import (
     X,
     Y,
 )
+from .pitch import lanes
 from .rules import Rules
 from .units import (
     BURST,
@@ -121,17 +125,19 @@ def explode(n: int, work: Work, units: Real, flags: Whole, stats: Slots) -> None
 
     Only the other side's ground units are hurt, up to the radius from their rim.
     """
+    for a in range(n):
+        work.whole[EXPLODED, work.whole[TURN, a]] = 0
     again = True
     while again:
         again = False
         for a in range(n):
-            i = work[a].turn
-            if stats[i].delivery != BURST or units[HEALTH, i] > 0.0 or work[i].burst == 1:
+            i = work.whole[TURN, a]
+            if stats[i].delivery != BURST or units[HEALTH, i] > 0.0 or work.whole[EXPLODED, i] == 1:
                 continue
-            work[i].burst = 1
+            work.whole[EXPLODED, i] = 1
             again = True
             for b in range(n):
-                j = work[b].turn
+                j = work.whole[TURN, b]
                 if units[HEALTH, j] <= 0.0 or stats[j].enemy == stats[i].enemy:
                     continue
                 if stats[j].layers & GROUND_LAYER == 0:
@@ -153,13 +159,24 @@ def stabs(i: int, j: int, units: Real, stats: Slots) -> bool:
 
 
 @inlined
-def tick(i: int, units: Real, flags: Whole, stats: Slots) -> None:
-    """Advance a living unit's clocks by one loop: cooldown, regeneration, energy, memory."""
-    # Selections, no branches: which clocks run is hard to foresee for a processor.
-    cooldown, backswing = units[COOLDOWN, i], units[BACKSWING, i]
-    units[COOLDOWN, i] = cooldown - 1.0 if (cooldown > 0.0) | (flags[WINDUP, i] == 1) else 0.0
-    units[BACKSWING, i] = backswing - 1.0 if backswing > 0.0 else backswing
-    flags[ALERT, i] -= flags[ALERT, i] > 0
+def run_clocks(n: int, units: Real, flags: Whole) -> None:
+    """Advance the first n units' clocks by one loop; those of the dead stand still.
+
+    Selections, no branches, for several units at once.
+    """
+    for i in count(0, lanes(n)):
+        alive = units[HEALTH, i] > 0.0
+        cooldown, backswing, alert = units[COOLDOWN, i], units[BACKSWING, i], flags[ALERT, i]
+        runs = (cooldown > 0.0) | (flags[WINDUP, i] == 1)
+        left = cooldown - 1.0 if runs else 0.0
+        units[COOLDOWN, i] = left if alive else cooldown
+        units[BACKSWING, i] = backswing - 1.0 if alive & (backswing > 0.0) else backswing
+        flags[ALERT, i] = alert - 1 if alive & (alert > 0) else alert
+
+
+@inlined
+def recover(i: int, units: Real, flags: Whole, stats: Slots) -> None:
+    """One loop of what comes back to a living unit: shield, health, energy."""
     if stats[i].shield > 0.0:
         if flags[SHIELD_WAIT, i] > 0:
             flags[SHIELD_WAIT, i] -= 1
@@ -280,13 +297,13 @@ def sweep(
 def heal(i: int, j: int, work: Work, units: Real, stats: Slots) -> None:
     """One loop of healing: only within range, one healer per patient, as far as energy reaches."""
     missing = stats[j].health - units[HEALTH, j]
-    if missing <= 0.0 or units[HEALTH, j] <= 0.0 or work[j].healed == 1:
+    if missing <= 0.0 or units[HEALTH, j] <= 0.0 or work.whole[HEALED, j] == 1:
         return
     if not within(i, j, stats[i].heal_reach, units, stats):
         return
     amount = min(min(stats[i].heal_rate, missing), units[ENERGY, i] / stats[i].heal_cost)
     if amount <= 0.0:
         return
-    work[j].healed = 1
+    work.whole[HEALED, j] = 1
     units[HEALTH, j] += amount
     units[ENERGY, i] = max(units[ENERGY, i] - amount * stats[i].heal_cost, 0.0)

@@ -1,8 +1,7 @@
 """The compiled entry points: restart battles, step them, look at arbitrary unit records.
 
 One battle after the other goes through a whole env step, so that its few kilobytes stay in the cache.
-An env step is ``step_mul`` game loops; units act in an order drawn anew each loop, so that neither side
-shoots first as a rule.
+An env step is ``step_mul`` game loops.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from . import rng
-from .brain import think
-from .combat import explode, heal, land, swing, tick
 from .crew import (
     DISMISSED,
     DONE,
@@ -25,120 +22,31 @@ from .crew import (
     take_share,
 )
 from .generation import Draw, generate
-from .jit import count, inlined, inner, kernel, step_kernel
+from .jit import inlined, inner, kernel, step_kernel
 from .layout import (
-    ALERT,
     EPISODE,
     FILM_REAL,
     FILM_WHOLE,
-    HEAL,
     HEALTH,
     LOOP,
-    ORDER,
     OVER,
-    SHIELD,
     STEP,
-    TARGET,
     Array,
-    Bodies,
     Outputs,
-    Pairs,
     Real,
     State,
     Whole,
     Work,
 )
-from .movement import move
+from .loop import advance, prepare
 from .observation import look, may_target, spot
 from .opening import restart
-from .orders import act, heuristic_action, obey
+from .orders import heuristic_action, obey
+from .pitch import with_pitch
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
 from .rules import Features, Rules
 from .terrain import Ground, Terrain
 from .units import Slots
-
-
-@inlined
-def advance(
-    loop: int, key: np.uint64, work: Work, bodies: Bodies, pairs: Pairs,
-    units: Real, flags: Whole, battle: Array, queue: Whole,
-    stats: Slots, rules: Rules, ground: Ground,
-) -> None:  # fmt: skip
-    """One game loop of one battle."""
-    n, allies = 0, 0
-    n_allies = np.uint64(rules.n_allies)
-    ally_alarm, enemy_alarm = False, False
-    for i in count(0, rules.n_allies + rules.n_enemies):
-        if units[HEALTH, i] > 0.0:
-            work[np.uint64(n)].living = i
-            work[i].pace = stats[i].speed
-            work[i].healed = 0
-            work[i].burst = 0
-            n += 1
-            if i < n_allies:
-                allies += 1
-                ally_alarm |= flags[ALERT, i] > 0
-            else:
-                enemy_alarm |= flags[ALERT, i] > 0
-            tick(i, units, flags, stats)
-    if n == 0:
-        return
-    land(loop, units, flags, battle, queue, stats)
-    draw = rng.bits(key, loop, 0, rng.ORDER)
-    offset = np.int64(draw % np.uint64(n))
-    backward = (draw >> np.uint64(40)) & np.uint64(1) == np.uint64(1)
-    # Units look around in turns; which one when is drawn per episode, or a first clash that comes
-    # at the same loop in all battles would favour some.
-    beat = loop + np.int64(key & np.uint64(3))
-    for turn in count(0, n):
-        i = work[np.uint64(in_turn(np.int64(turn), n, offset, backward))].living
-        work[turn].turn = i
-        enemy = i >= n_allies
-        if (enemy or rules.scripted) and units[HEALTH, i] > 0.0:
-            think(
-                i, beat, allies if enemy else 0, n if enemy else allies,
-                0 if enemy else allies, allies if enemy else n,
-                enemy_alarm if enemy else ally_alarm,
-                rules.enemy_marches if enemy else rules.ally_marches,
-                rules.enemies_hunt and (enemy or rules.generated),
-                work, units, flags, stats,
-            )  # fmt: skip
-    for turn in count(0, n):
-        i = work[turn].turn
-        if units[HEALTH, i] > 0.0:
-            swing(i, units, flags, stats)
-            act(i, loop, key, work, units, flags, battle, queue, stats, rules)
-    if rules.bursts:
-        explode(n, work, units, flags, stats)
-    for turn in count(0, n):
-        i = work[turn].turn
-        if flags[ORDER, i] == HEAL and units[HEALTH, i] > 0.0:
-            heal(i, flags[TARGET, i], work, units, stats)
-    forward = (draw >> np.uint64(41)) & np.uint64(1) == np.uint64(1)
-    move(n, forward, work, bodies, pairs, units, flags, stats, rules, ground)
-
-
-@inlined
-def prepare(work: Work, bodies: Bodies, units: Real, stats: Slots, rules: Rules) -> None:
-    """Fill in what working memory holds through one env step of one battle."""
-    n = 0
-    for i in range(rules.n_allies + rules.n_enemies):
-        work[i].enemy, work[i].plane = stats[i].enemy, stats[i].plane
-        work[i].rim = stats[i].separation
-        work[i].total = -1.0
-        if units[HEALTH, i] > 0.0:
-            work[i].total = units[HEALTH, i] + units[SHIELD, i]
-            bodies[0, n].unit = i
-            n += 1
-
-
-@inlined
-def in_turn(turn: int, n: int, offset: int, backward: bool) -> int:
-    """Place in the living list of the unit whose turn it is."""
-    place = turn + offset
-    if place >= n:
-        place -= n
-    return n - 1 - place if backward else place
 
 
 @inlined
@@ -233,7 +141,7 @@ def conclude(b: int, state: State, out: Outputs, work: Work, stats: Slots, rules
 @inner
 def film(units: Real, flags: Whole, frame: Array) -> None:
     """Keep what a picture of this loop needs in ``frame`` (N_FILM, M)."""
-    for i in range(units.shape[1]):
+    for i in range(frame.shape[1]):
         for field in range(FILM_REAL):
             frame[field, i] = units[field, i]
         for field in range(FILM_WHOLE):
@@ -310,11 +218,11 @@ def draw_again(
 @inlined
 def step_battle(
     b: int, seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
-    work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
+    work: Work, draw: Draw, state: State, out: Outputs,
     table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
 ) -> None:  # fmt: skip
     """One env step of battle b; see :func:`step_battles`."""
-    battle, units = state.battle[b], state.units[b]
+    battle = state.battle[b]
     if battle[OVER] == 1:
         out.reward[b] = 0.0
         out.avail_actions[b] = 0
@@ -323,17 +231,19 @@ def step_battle(
     row = b if rules.generated else 0
     stats = table[row]
     give_orders(b, actions[b], state, out, stats, rules)
-    prepare(work, bodies, units, stats, rules)
+    units, flags = with_pitch(state.units[b]), with_pitch(state.flags[b])
+    work = Work(with_pitch(work.real), with_pitch(work.whole), work.pairs)
+    prepare(work, units, stats, rules)
     key = rng.episode_key(seed, first_index + b, battle[EPISODE])
     filmed = b < out.film.shape[0]
     for k in range(rules.step_mul):
         battle[LOOP] += 1
         advance(
-            battle[LOOP], key, work, bodies, pairs, units, state.flags[b], battle,
+            battle[LOOP], key, work, units, flags, battle,
             state.queue[b], stats, rules, ground,
         )  # fmt: skip
         if filmed:
-            film(units, state.flags[b], out.film[b, k])
+            film(units, flags, out.film[b, k])
     battle[STEP] += 1
     conclude(b, state, out, work, stats, rules)
     show(b, key, state, out, stats, rules, terrain, shape)
@@ -348,7 +258,7 @@ def step_battle(
 def step_battles(
     crew: Crew, bounds: Array, thread: int, threads: int, patience: int,
     seed: int, first_index: int, autoreset: bool, actions: Array, start: Real,
-    work: Work, bodies: Bodies, pairs: Pairs, draw: Draw, state: State, out: Outputs,
+    work: Work, draw: Draw, state: State, out: Outputs,
     table: Slots, rules: Rules, terrain: Terrain, shape: Features, ground: Ground,
 ) -> bool:  # fmt: skip
     """One env step of as many shares of the battles as this thread gets.
@@ -362,7 +272,7 @@ def step_battles(
         autoreset: restart finished battles at once, keeping their last view in ``out.final_*``.
         actions: (B, N); those of finished battles are ignored.
         start, table: start positions and unit data, as :func:`reset_battles` takes them.
-        work, bodies, pairs: this thread's working memory.
+        work: this thread's working memory.
 
     Returns:
         Whether the whole step is done.
@@ -379,7 +289,7 @@ def step_battles(
         looks = 0
         for b in range(bounds[share], bounds[share + 1]):
             step_battle(
-                b, seed, first_index, autoreset, actions, start, work, bodies, pairs, draw, state, out,
+                b, seed, first_index, autoreset, actions, start, work, draw, state, out,
                 table, rules, terrain, shape, ground,
             )  # fmt: skip
         fetch_add(crew, DONE, 1)
@@ -393,7 +303,7 @@ def look_at(
     obs: Array, view: Array, avail: Array, alive: Array, visibility: Array,
     stats: Slots, rules: Rules, terrain: Terrain, shape: Features,
 ) -> None:  # fmt: skip
-    """What agents would see of given unit records: units (B, N_REAL, M), clock (B,)."""
+    """What agents would see of given unit records: units (B, N_REAL, M or more), clock (B,)."""
     for b in range(units.shape[0]):
         look(
             obs[b], view[b], avail[b], alive[b], visibility[b], last_action[b], clock[b],

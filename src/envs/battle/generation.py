@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...errors import EnvError, did_you_mean
 from . import rng
 from .jit import inner
-from .layout import Real, Work
+from .layout import INTENT, LIVING, PLACE_X, PLACE_Y, WISH_X, WISH_Y, Real, Work
 from .maps import GENERATED, BattleMap
 from .rules import MAP_SIZE, GeneratedOptions, Options, Rules, check_option
 from .units import Slots, build_slots
@@ -299,7 +299,7 @@ def draw_team(first: int, last: int, key: np.uint64, work: Work, draw: Draw) -> 
             kind = 0
             while share >= draw.bounds[kind]:
                 kind += 1
-            work[i].intent = kind
+            work.whole[INTENT, i] = kind
             ordinary |= not draw.exceptions[kind]
         if ordinary:
             return
@@ -312,21 +312,23 @@ def draw_places(key: np.uint64, work: Work, draw: Draw, rules: Rules) -> None:
     wide, high = draw.width, draw.height
     if draw.reflect < 0.0:
         for i in range(m):
-            work[i].goal_x = 8.0 if i < n else 24.0
-            work[i].goal_y = 16.0
+            work.real[WISH_X, i] = 8.0 if i < n else 24.0
+            work.real[WISH_Y, i] = 16.0
         return
     if rng.uniform(key, 0, 0, rng.WAY) <= draw.reflect:
         for i in range(m):
             if i >= n and i - n < n:
-                work[i].goal_x = wide - work[i - n].goal_x
-                work[i].goal_y = work[i - n].goal_y
+                work.real[WISH_X, i] = wide - work.real[WISH_X, i - n]
+                work.real[WISH_Y, i] = work.real[WISH_Y, i - n]
                 continue
             share = rng.uniform(key, 0, i, rng.START_X)
-            work[i].goal_x = share * (wide / 2 - _BUFFER) if i < n else (1.0 + share) * wide / 2
-            work[i].goal_y = rng.uniform(key, 0, i, rng.START_Y) * high
+            work.real[WISH_X, i] = (
+                share * (wide / 2 - _BUFFER) if i < n else (1.0 + share) * wide / 2
+            )
+            work.real[WISH_Y, i] = rng.uniform(key, 0, i, rng.START_Y) * high
         return
     for i in range(n):
-        work[i].goal_x, work[i].goal_y = wide / 2, high / 2
+        work.real[WISH_X, i], work.real[WISH_Y, i] = wide / 2, high / 2
     groups = 1 + int(4.0 * rng.uniform(key, 0, 0, rng.GROUPS))
     # Who belongs to which group: the first to the first group and so on, sizes as if each drew one.
     sizes = np.uint64(0)  # sixteen bits per group
@@ -349,46 +351,46 @@ def draw_places(key: np.uint64, work: Work, draw: Draw, rules: Rules) -> None:
         near_y = high / 2 + _OFFSET * (2.0 * north - 1.0)
         count = int((sizes >> np.uint64(16 * g)) & np.uint64(0xFFFF))
         for _ in range(count):
-            work[at].goal_x = share * near_x + (1.0 - share) * wide * east
-            work[at].goal_y = share * near_y + (1.0 - share) * high * north
+            work.real[WISH_X, at] = share * near_x + (1.0 - share) * wide * east
+            work.real[WISH_Y, at] = share * near_y + (1.0 - share) * high * north
             at += 1
 
 
 @inner
 def settle(i: int, work: Work, draw: Draw) -> None:
     """Put unit i (``place_x``, ``place_y``) on the free place nearest to where it is created."""
-    rim = draw.catalog[work[i].intent].separation
-    plane = draw.catalog[work[i].intent].plane
-    x = min(max(work[i].goal_x, rim), MAP_SIZE - rim)
-    y = min(max(work[i].goal_y, rim), MAP_SIZE - rim)
-    work[i].place_x, work[i].place_y = x, y
+    rim = draw.catalog[work.whole[INTENT, i]].separation
+    plane = draw.catalog[work.whole[INTENT, i]].plane
+    x = min(max(work.real[WISH_X, i], rim), MAP_SIZE - rim)
+    y = min(max(work.real[WISH_Y, i], rim), MAP_SIZE - rim)
+    work.real[PLACE_X, i], work.real[PLACE_Y, i] = x, y
     for s in range(draw.sites.shape[0]):
         px, py = x + draw.sites[s, 0], y + draw.sites[s, 1]
         if px < rim or py < rim or px > MAP_SIZE - rim or py > MAP_SIZE - rim:
             continue
         free = True
         for j in range(i):
-            other = draw.catalog[work[j].intent]
+            other = draw.catalog[work.whole[INTENT, j]]
             if other.plane != plane:
                 continue
-            dx, dy = work[j].place_x - px, work[j].place_y - py
+            dx, dy = work.real[PLACE_X, j] - px, work.real[PLACE_Y, j] - py
             far = rim + other.separation
             if dx * dx + dy * dy < far * far:
                 free = False
                 break
         if free:
-            work[i].place_x, work[i].place_y = px, py
+            work.real[PLACE_X, i], work.real[PLACE_Y, i] = px, py
             return
 
 
 @inner
 def comes_before(a: int, b: int, work: Work) -> bool:
     """SMAC's order of agents: by type, then x, then y."""
-    if work[a].intent != work[b].intent:
-        return bool(work[a].intent < work[b].intent)
-    if work[a].place_x != work[b].place_x:
-        return bool(work[a].place_x < work[b].place_x)
-    return bool(work[a].place_y < work[b].place_y)
+    if work.whole[INTENT, a] != work.whole[INTENT, b]:
+        return bool(work.whole[INTENT, a] < work.whole[INTENT, b])
+    if work.real[PLACE_X, a] != work.real[PLACE_X, b]:
+        return bool(work.real[PLACE_X, a] < work.real[PLACE_X, b])
+    return bool(work.real[PLACE_Y, a] < work.real[PLACE_Y, b])
 
 
 @inner
@@ -399,22 +401,22 @@ def generate(
     n, m = rules.n_allies, rules.n_allies + rules.n_enemies
     draw_team(0, n, key, work, draw)
     for i in range(n, min(2 * n, m)):
-        work[i].intent = work[i - n].intent
+        work.whole[INTENT, i] = work.whole[INTENT, i - n]
     if m > 2 * n:
         draw_team(2 * n, m, key, work, draw)
     draw_places(key, work, draw, rules)
     for i in range(m):
         settle(i, work, draw)
-        work[i].living = i
+        work.whole[LIVING, i] = i
     for i in range(1, n):  # insertion sort of the agents
-        own, at = work[i].living, i
-        while at > 0 and comes_before(own, work[at - 1].living, work):
-            work[at].living = work[at - 1].living
+        own, at = work.whole[LIVING, i], i
+        while at > 0 and comes_before(own, work.whole[LIVING, at - 1], work):
+            work.whole[LIVING, at] = work.whole[LIVING, at - 1]
             at -= 1
-        work[at].living = own
+        work.whole[LIVING, at] = own
     kinds = draw.bounds.shape[0]
     for i in range(m):
-        who = work[i].living
-        slots[i] = draw.catalog[work[who].intent + (0 if i < n else kinds)]
+        who = work.whole[LIVING, i]
+        slots[i] = draw.catalog[work.whole[INTENT, who] + (0 if i < n else kinds)]
         slots[i].rank = i if i < n else i - n
-        start[0, i], start[1, i] = work[who].place_x, work[who].place_y
+        start[0, i], start[1, i] = work.real[PLACE_X, who], work.real[PLACE_Y, who]

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .pitch import PITCH
+
 # Real-valued fields of a unit. Times in game loops, lengths in map units.
 X, Y = 0, 1
 HEALTH, SHIELD, ENERGY = 2, 3, 4
@@ -54,8 +56,8 @@ Whole = NDArray[np.int32]
 class State(NamedTuple):
     """Everything that a battle's future depends on."""
 
-    units: Real  # (B, N_REAL, M)
-    flags: Whole  # (B, N_WHOLE, M)
+    units: Real  # (B, N_REAL, PITCH)
+    flags: Whole  # (B, N_WHOLE, PITCH)
     battle: NDArray[np.int64]  # (B, N_BATTLE)
     queue: Whole  # (B, Q, 3)
     last_action: NDArray[np.int64]  # (B, N), -1 before the first step
@@ -95,66 +97,60 @@ class Outputs(NamedTuple):
 # Working memory of one thread; it holds nothing from env step to env step. Lists hold unit numbers as
 # unsigned integers: numba asks of every signed index whether it counts from the end.
 
-# A record per unit.
-WORK = np.dtype(
-    [
-        ("living", np.uint32),  # living unit numbers, allies first: a list over the records
-        ("turn", np.uint32),  # the same units in the order in which they act in this loop
-        ("enemy", np.int32),  # copies of the unit's constants, near at hand
-        ("plane", np.int32),
-        ("rim", np.float64),  # separation radius
-        ("intent", np.int32),  # ANCHOR, IDLE or MOVER
-        ("pace", np.float64),  # top speed this loop
-        ("goal_x", np.float64),  # where a mover walks
-        ("goal_y", np.float64),
-        ("heading_x", np.float64),  # unit vector toward it
-        ("heading_y", np.float64),
-        ("stride", np.float64),  # length of the step it means to take
-        ("turned", np.int32),  # 1 if that leads around someone
-        ("place_x", np.float64),  # tentative position
-        ("place_y", np.float64),
-        ("total", np.float64),  # health and shield before the env step, -1 if dead by then
-        ("healed", np.int32),  # 1 once healed in this loop
-        ("burst", np.int32),  # 1 once it has exploded in this loop
-    ],
-    align=True,
-)
-Work = NDArray[Any]  # (M,) of WORK
+# Its real-valued rows, of units by number ...
+TOTAL = 0  # health and shield before the env step, -1 if dead by then
+PACE = 1  # top speed this loop
+RIM, RADIUS = 2, 3  # copies of the unit's constants: for collisions, for ranges
+WISH_X, WISH_Y = 4, 5  # where a mover walks
+HEADING_X, HEADING_Y = 6, 7  # unit vector toward it
+STRIDE = 8  # length of the step it means to take
+PLACE_X, PLACE_Y = 9, 10  # tentative position
+# ... of the living from west to east, at their tentative positions ...
+BODY_X, BODY_Y, BODY_RIM = 11, 12, 13
+# ... and of those in the way of the unit being moved, relative to it.
+NEAR_X, NEAR_Y, NEAR_RIM = 14, 15, 16
+N_WORK_REAL = 17
 
-# What collisions need of a unit, side by side with its neighbours'.
-BODY = np.dtype(
-    [
-        ("unit", np.uint32),
-        ("enemy", np.int32),
-        ("plane", np.int32),
-        ("intent", np.int32),
-        ("rim", np.float64),
-        ("x", np.float64),
-        ("y", np.float64),
-    ],
-    align=True,
-)
-# (2, M) of BODY. First row: the living from west to east, at their tentative positions. Second row: who
-# is in the way of the unit being moved, relative to it.
-Bodies = NDArray[Any]
+# Its rows of integers, likewise.
+LIVING = 0  # a list: living unit numbers, allies first
+TURN = 1  # the same units in the order in which they act in this loop
+ENEMY, PLANE = 2, 3  # copies of the unit's constants
+INTENT = 4  # ANCHOR, IDLE or MOVER
+TURNED = 5  # 1 if its step leads around someone
+HEALED = 6  # 1 once healed in this loop
+EXPLODED = 7  # 1 once it has exploded in this loop
+OUTCOME = 8  # of its step: NOTHING to tell, FREE again or STUCK
+NEAR = 9  # 1 who is in the way of the unit being moved
+BODY_UNIT, BODY_ENEMY, BODY_PLANE, BODY_INTENT = 10, 11, 12, 13
+N_WORK_WHOLE = 14
 
 # A pair of units that may overlap.
 PAIR = np.dtype(
     [
-        ("a", np.uint32),  # places in the first row of bodies
+        ("a", np.uint32),  # places in the rows of bodies
         ("b", np.uint32),
         ("far", np.float64),  # distance at which they touch
         ("back", np.float64),  # share of a correction that a takes; b takes the rest
     ],
     align=True,
 )
-Pairs = NDArray[Any]  # (2, pairs) of PAIR: both give way to each other; someone is firm
 
 
-def make_work(n_units: int) -> tuple[Work, Bodies, Pairs]:
+class Work(NamedTuple):
+    """Working memory of one thread."""
+
+    real: Real  # (N_WORK_REAL, PITCH)
+    whole: NDArray[np.uint32]  # (N_WORK_WHOLE, PITCH)
+    pairs: NDArray[Any]  # (3, pairs) of PAIR
+
+
+def make_work(n_units: int) -> Work:
     """Working memory for battles of so many units."""
-    n_pairs = n_units * (n_units - 1) // 2 + 1
-    return np.zeros(n_units, WORK), np.zeros((2, n_units), BODY), np.zeros((2, n_pairs), PAIR)
+    return Work(
+        np.zeros((N_WORK_REAL, PITCH)),
+        np.zeros((N_WORK_WHOLE, PITCH), np.uint32),
+        np.zeros((3, n_units * (n_units - 1) // 2 + 1), PAIR),
+    )
 
 
 def as_dict(arrays: Any) -> dict[str, NDArray[Any]]:

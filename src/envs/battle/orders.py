@@ -19,13 +19,17 @@ from .layout import (
     GOAL_Y,
     HEAL,
     HEALTH,
+    INTENT,
     MARCH,
     MOVE,
     ORDER,
+    PACE,
     STAND,
     SWING,
     TARGET,
     WINDUP,
+    WISH_X,
+    WISH_Y,
     Array,
     Real,
     Whole,
@@ -128,9 +132,9 @@ def act(
             flags[ORDER, i], flags[TARGET, i], flags[WINDUP, i] = STAND, -1, 0
             if stats[i].enemy == 1 or rules.scripted:
                 flags[ORDER, i] = MARCH  # its brain decides next loop; until then it stands
-            work[i].intent = IDLE
+            work.whole[INTENT, i] = IDLE
             return
-        work[i].intent = ANCHOR
+        work.whole[INTENT, i] = ANCHOR
         near = within(i, j, stats[i].reach, units, stats)
         if flags[WINDUP, i] == 0 and near and units[COOLDOWN, i] <= 0.0:
             flags[WINDUP, i] = 1
@@ -145,7 +149,7 @@ def act(
         elif not near and units[SWING, i] <= 0.0 and units[BACKSWING, i] <= 0.0:
             head_for(i, units[X, j], units[Y, j], work)
     elif order == HEAL:
-        work[i].intent = IDLE
+        work.whole[INTENT, i] = IDLE
         if units[HEALTH, j] <= 0.0:
             flags[ORDER, i], flags[TARGET, i] = STAND, -1
         elif units[HEALTH, j] < stats[j].health and not within(
@@ -153,20 +157,20 @@ def act(
         ):
             head_for(i, units[X, j], units[Y, j], work)
     elif order in (MOVE, MARCH):
-        work[i].intent = IDLE
+        work.whole[INTENT, i] = IDLE
         if units[SWING, i] > 0.0 or units[BACKSWING, i] > 0.0:
-            work[i].intent = ANCHOR
+            work.whole[INTENT, i] = ANCHOR
         elif units[X, i] != units[GOAL_X, i] or units[Y, i] != units[GOAL_Y, i]:
             head_for(i, units[GOAL_X, i], units[GOAL_Y, i], work)
     else:
-        work[i].intent = IDLE
-    if work[i].pace <= 0.0:
-        work[i].intent = ANCHOR  # what cannot walk cannot be pushed
+        work.whole[INTENT, i] = IDLE
+    if work.real[PACE, i] <= 0.0:
+        work.whole[INTENT, i] = ANCHOR  # what cannot walk cannot be pushed
 
 
 @inlined
 def head_for(i: int, x: float, y: float, work: Work) -> None:
     """Make the unit a mover toward a point."""
-    work[i].intent = MOVER
-    work[i].goal_x = x
-    work[i].goal_y = y
+    work.whole[INTENT, i] = MOVER
+    work.real[WISH_X, i] = x
+    work.real[WISH_Y, i] = y

@@ -7,7 +7,7 @@ shields come back pays too, and a return can exceed 20 (SMAC, StarCraft2Env.rewa
 from __future__ import annotations
 
 from .jit import inner
-from .layout import HEALTH, SHIELD, Real, Work
+from .layout import HEALTH, SHIELD, TOTAL, Real, Work
 from .rules import Rules
 from .units import Slots
 
@@ -28,22 +28,24 @@ def battle_reward(work: Work, units: Real, rules: Rules) -> float:
         return 0.0
     ally, enemy, deaths = 0.0, 0.0, 0.0
     for i in range(rules.n_allies):
-        if work[i].total < 0.0:
+        if work.real[TOTAL, i] < 0.0:
             continue
         if units[HEALTH, i] <= 0.0:
             if not rules.only_positive:
                 deaths -= rules.death_value * rules.negative_scale
-            ally += work[i].total * rules.negative_scale
+            ally += work.real[TOTAL, i] * rules.negative_scale
         else:
-            ally += rules.negative_scale * (work[i].total - units[HEALTH, i] - units[SHIELD, i])
+            ally += rules.negative_scale * (
+                work.real[TOTAL, i] - units[HEALTH, i] - units[SHIELD, i]
+            )
     for j in range(rules.n_allies, rules.n_allies + rules.n_enemies):
-        if work[j].total < 0.0:
+        if work.real[TOTAL, j] < 0.0:
             continue
         if units[HEALTH, j] <= 0.0:
             deaths += rules.death_value
-            enemy += work[j].total
+            enemy += work.real[TOTAL, j]
         else:
-            enemy += work[j].total - units[HEALTH, j] - units[SHIELD, j]
+            enemy += work.real[TOTAL, j] - units[HEALTH, j] - units[SHIELD, j]
     if rules.only_positive:
         return max(enemy + deaths, 0.0) if rules.generated else abs(enemy + deaths)
     return enemy + deaths - ally

@@ -198,6 +198,8 @@ class Rules(NamedTuple):
     divisor: float
     scale_rate: float  # 0: rewards are not scaled
     bursts: bool  # whether anyone here explodes
+    heals: bool  # whether anyone here heals others
+    recovers: bool  # whether anyone's shield, health or energy comes back by itself
     widest: float  # largest separation radius of ground units
     widest_other: float  # of flyers and colossi
     convex: bool  # all of the following octagon is walkable
@@ -310,6 +312,8 @@ def build_rules(
         divisor=best / float(options.reward_scale_rate) if options.reward_scale else 1.0,
         scale_rate=float(options.reward_scale_rate) if options.reward_scale else 0.0,
         bursts=bool((types["delivery"] == BURST).any()),
+        heals=bool((types["heal_rate"] > 0).any()),
+        recovers=any((types[f] > 0).any() for f in ("shield", "health_regen", "energy_regen")),
         widest=float(np.max(types["separation"], where=on_ground, initial=0.0)),
         widest_other=float(np.max(types["separation"], where=~on_ground, initial=0.0)),
         **outline(battle_map.terrain)._asdict(),

@@ -11,7 +11,7 @@ from ...errors import EnvError
 from . import engine
 from .arrays import pack_units
 from .door import numbers
-from .layout import HEALTH, N_REAL, SHIELD, Real, make_work
+from .layout import HEALTH, N_REAL, SHIELD, TOTAL, Real, make_work
 from .maps import BattleMap, find_map
 from .rules import (
     Options,
@@ -121,6 +121,6 @@ def battle_reward(
         pack_units(allies[None], enemies[None], units[row : row + 1])
     gone = [numbers("dead_before", d, (k,)) for d, k in zip(dead_before, (n, e), strict=True)]
     dead = np.concatenate(gone)
-    work, *_ = make_work(n + e)
-    work["total"] = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
+    work = make_work(n + e)
+    work.real[TOTAL, : n + e] = np.where(dead != 0, -1.0, units[0, HEALTH] + units[0, SHIELD])
     return float(engine.reward_of(work, units[1], as_record(rules)))

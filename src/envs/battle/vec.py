@@ -202,7 +202,7 @@ class VecBattle:
         """
         chosen = self._mask(mask)
         engine.reset_battles(
-            chosen, self.seed, self.first_index, self._start, self._work[0][0], self._draw,
+            chosen, self.seed, self.first_index, self._start, self._work[0], self._draw,
             self._battle_state, self._out, *self._tables,
         )  # fmt: skip
         if self._recorder is not None:
@@ -243,10 +243,9 @@ class VecBattle:
             time.sleep(0)  # a helper's thread does not get a core
 
     def _work_on(self, thread: int) -> bool:
-        work, bodies, pairs = self._work[thread]
         return engine.step_battles(
             self._crew, self._bounds, thread, self.threads, PATIENCE, self.seed, self.first_index,
-            self.autoreset, self._orders, self._start, work, bodies, pairs, self._draw,
+            self.autoreset, self._orders, self._start, self._work[thread], self._draw,
             self._battle_state, self._out, *self._tables, self._ground,
         )  # fmt: skip
 
@@ -304,7 +303,9 @@ class VecBattle:
     @property
     def battle_state(self) -> State:
         """The engine's own arrays, not copied."""
-        return self._battle_state
+        n_units = self._table.shape[1]
+        state = self._battle_state
+        return state._replace(units=state.units[..., :n_units], flags=state.flags[..., :n_units])
 
     def episode_of(self, battle: int) -> int:
         """Which episode a battle is in, counted from 0."""
@@ -350,7 +351,7 @@ class VecBattle:
         if battle is not None:
             self._check_battle(battle)
         n_agents = self.spec.n_agents
-        units = self._battle_state.units[slice(None) if battle is None else battle]
+        units = self.battle_state.units[slice(None) if battle is None else battle]
         fields = [X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN]
         records = np.moveaxis(units[..., fields, :], -2, -1)
         records[..., 5] = np.maximum(records[..., 5], 0.0)
@@ -394,7 +395,7 @@ class VecBattle:
             "map": self.map.name,
             "seed": self.seed,
             "first_index": self.first_index,
-            "battles": as_dict(self._battle_state),
+            "battles": as_dict(self.battle_state),
             "outputs": outputs,
         }
 
@@ -405,7 +406,7 @@ class VecBattle:
             EnvError: saved from another map or another number of battles.
         """
         shape = np.shape(saved["battles"]["units"])
-        if saved["map"] != self.map.name or shape != self._battle_state.units.shape:
+        if saved["map"] != self.map.name or shape != self.battle_state.units.shape:
             raise EnvError(
                 f"saved state is of {shape[0]} battles on {saved['map']!r}, "
                 f"this object runs {self.num_envs} on {self.map.name!r}."
@@ -413,7 +414,7 @@ class VecBattle:
         self._dismiss()
         self.seed, self.first_index = int(saved["seed"]), int(saved["first_index"])
         for arrays, values in (
-            (self._battle_state, saved["battles"]),
+            (self.battle_state, saved["battles"]),
             (self._out, saved["outputs"]),
         ):
             for name, value in values.items():
@@ -422,7 +423,7 @@ class VecBattle:
         everyone = np.ones(self.num_envs, np.bool_)
         if self.map.generated:
             engine.draw_again(
-                self.seed, self.first_index, self._start, self._work[0][0], self._draw,
+                self.seed, self.first_index, self._start, self._work[0], self._draw,
                 self._battle_state, self._table, self._tables[1],
             )  # fmt: skip
         self._show(everyone)
