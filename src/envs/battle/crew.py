@@ -19,28 +19,34 @@ from .jit import inlined, step_kernel
 
 # Looks for more work before a thread goes to rest: about half a millisecond.
 PATIENCE = 1_000_000
-SHARES_PER_THREAD = 8
 
-# A crew is a row of integers, each in a cache line of its own: shares done; 1 to send all others home; for
-# every thread 1 from when it is sent for until it goes to rest; then for every share 1 once taken.
+# A crew is a row of integers, each in a cache line of its own: number of the round (a step of all battles);
+# shares done in all rounds; 1 to send all others home; for every thread 1 from when it is sent for until it
+# goes to rest; then for every share the round in which it was last taken.
 LINE = 8
-DONE, DISMISSED, PRESENT = 0, LINE, 2 * LINE
+ROUND, DONE, DISMISSED, PRESENT = 0, LINE, 2 * LINE, 3 * LINE
 
 Crew = NDArray[np.int64]
 
 
 def make_crew(shares: int, threads: int) -> Crew:
     """A crew of so many with nothing to do."""
-    crew = np.zeros(PRESENT + LINE * (threads + shares), np.int64)
-    crew[DONE] = shares
-    crew[PRESENT + LINE * threads :] = 1
-    return crew
+    return np.zeros(PRESENT + LINE * (threads + shares), np.int64)
 
 
 def deal(battles: int, threads: int) -> NDArray[np.int64]:
-    """Where each share of so many battles begins, and the last one ends; a thread's own lie side by side."""
-    shares = 1 if threads == 1 else min(battles, SHARES_PER_THREAD * threads)
-    return np.linspace(0, battles, shares + 1).astype(np.int64)
+    """Where each share of so many battles begins, and the last one ends; a thread's own lie side by side.
+
+    Each is a quarter of what its thread has left, so that little is to be waited for in the end.
+    """
+    if threads == 1:
+        return np.array([0, battles])
+    bounds = [0]
+    for thread in range(1, threads + 1):
+        last = thread * battles // threads
+        while bounds[-1] < last:
+            bounds.append(bounds[-1] + -(-(last - bounds[-1]) // 4))
+    return np.array(bounds)
 
 
 def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -50,7 +56,17 @@ def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return locate(context, builder, signature.args[0], array, [arguments[1]], wraparound=False)
 
 
-def _fetch_add(_context: Any, array: Any, index: Any, value: Any) -> Any:
+def _swap(_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write one integer at once for all threads; returns what it was."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _place(context, builder, signature, arguments)
+        return builder.atomic_rmw("xchg", place, arguments[2], "acq_rel")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+def _add(_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Add to one integer at once for all threads; returns what it was."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -81,37 +97,37 @@ def _store(_context: Any, array: Any, index: Any, value: Any) -> Any:
     return types.int64(array, types.intp, types.int64), generate
 
 
-fetch_add: Any = intrinsic(_fetch_add)
+swap: Any = intrinsic(_swap)
+add: Any = intrinsic(_add)
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 
 
 @step_kernel
-def open_shares(crew: Crew, shares: int, threads: int) -> None:
-    """Let all shares of a step be taken.
+def begin_round(crew: Crew) -> None:
+    """Let all shares be taken once more.
 
     A call of its own, so that other threads start while the caller's still hands over its arrays.
     """
-    store(crew, DONE, 0)
-    for share in range(shares):
-        store(crew, PRESENT + LINE * (threads + share), 0)
+    add(crew, ROUND, 1)
 
 
 @inlined
-def take_share(crew: Crew, shares: int, thread: int, threads: int) -> int:
-    """Number of a share that nobody else works on, the thread's own first, or -1."""
+def take_share(crew: Crew, this_round: int, shares: int, thread: int, threads: int) -> int:
+    """Number of a share that nobody has taken in this round, the thread's own first, or -1."""
     first = thread * shares // threads
     for turn in range(shares):
         share = first + turn
         if share >= shares:
             share -= shares
         place = PRESENT + LINE * (threads + share)
-        if load(crew, place) == 0 and fetch_add(crew, place, 1) == 0:
+        # Smaller, not different: who comes late, with an old round, must find nothing.
+        if load(crew, place) < this_round and swap(crew, place, this_round) < this_round:
             return share
     return -1
 
 
 @inlined
 def all_done(crew: Crew, shares: int) -> bool:
-    """Whether every share of the step is finished."""
-    return bool(load(crew, DONE) >= shares)
+    """Whether every share of all rounds is finished."""
+    return bool(load(crew, DONE) >= shares * load(crew, ROUND))

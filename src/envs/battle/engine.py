@@ -14,9 +14,10 @@ from .crew import (
     DONE,
     LINE,
     PRESENT,
+    ROUND,
     Crew,
+    add,
     all_done,
-    fetch_add,
     load,
     store,
     take_share,
@@ -278,10 +279,17 @@ def step_battles(
         Whether the whole step is done.
     """
     shares = bounds.shape[0] - 1
-    looks = 0
+    looks, finished, over = 0, 0, -1
     while looks <= patience:
-        share = take_share(crew, shares, thread, threads)
+        this_round = load(crew, ROUND)
+        share = -1
+        if this_round != over:
+            share = take_share(crew, this_round, shares, thread, threads)
         if share < 0:
+            over = this_round
+            if finished > 0:
+                add(crew, DONE, finished)
+                finished = 0
             if all_done(crew, shares) if thread == 0 else load(crew, DISMISSED) == 1:
                 break
             looks += 1
@@ -292,7 +300,7 @@ def step_battles(
                 b, seed, first_index, autoreset, actions, start, work, draw, state, out,
                 table, rules, terrain, shape, ground,
             )  # fmt: skip
-        fetch_add(crew, DONE, 1)
+        finished += 1
     store(crew, PRESENT + LINE * thread, 0)
     return all_done(crew, shares)
 

@@ -14,7 +14,7 @@ from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
 from .arrays import empty_film, empty_outputs, empty_state, pack_units
-from .crew import DISMISSED, LINE, PATIENCE, PRESENT, deal, make_crew, open_shares
+from .crew import DISMISSED, LINE, PATIENCE, PRESENT, begin_round, deal, make_crew
 from .door import flag, integers, numbers, whole
 from .generation import (
     build_draw,
@@ -238,7 +238,7 @@ class VecBattle:
     def _step_all(self, orders: NDArray[np.int64]) -> None:
         self._orders[...] = orders
         self._summon()
-        open_shares(self._crew, len(self._bounds) - 1, self.threads)
+        begin_round(self._crew)
         while not self._work_on(0):
             time.sleep(0)  # a helper's thread does not get a core
 
