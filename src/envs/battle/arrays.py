@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import EnvError
 from .layout import (
     COOLDOWN,
     ENERGY,
@@ -38,14 +37,8 @@ def pack_units(
 
 
 def empty_state(n_battles: int, rules: Rules, types: Slots) -> State:
-    """Of so many battles before their first episode, whose units are among ``types``.
-
-    Raises:
-        EnvError: more units in a battle than its arrays have room for.
-    """
+    """Of so many battles before their first episode, whose units are among ``types``."""
     n_agents, n_units = rules.n_allies, rules.n_allies + rules.n_enemies
-    if n_units > PITCH:
-        raise EnvError(f"a battle has room for {PITCH} units, not {n_units}.")
     # Two hits per unit can be under way (its last missile and the next), and of a colossus two per
     # opponent. Where teams are drawn, all may be colossi.
     colossi = int((types["delivery"] == LINE).sum())

@@ -38,6 +38,7 @@ from .layout import (
     make_work,
 )
 from .maps import GENERATED, BattleMap, find_map
+from .pitch import PITCH
 from .rules import (
     Options,
     as_record,
@@ -119,6 +120,11 @@ class VecBattle:
         else:
             options, capabilities = read_options(smac_options), None
             self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
+        n_units = len(self.map.agents) + len(self.map.enemies)
+        if n_units > PITCH:
+            raise EnvError(
+                f"map {self.map.name!r} has {n_units} units; a battle has room for at most {PITCH}."
+            )
         self.num_envs = whole("num_envs", num_envs, 1)
         self.seed = whole("seed", seed, 0)
         self.threads = whole("threads", threads, 1)

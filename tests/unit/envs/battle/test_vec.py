@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, observe
 from phalanx.envs.battle.crew import deal
+from phalanx.envs.battle.pitch import PITCH
 from phalanx.errors import EnvError, UnavailableActionError
 
 from .arena import random_actions, run_out, waiting
@@ -312,3 +314,22 @@ def test_own_maps_can_be_played() -> None:
     battle = run_out(VecBattle(own, 2, autoreset=False), waiting)
     assert battle.spec.obs_dim == 4 + 6 + 5 + 1
     assert battle.info["dead_allies"].tolist() == [2, 2]
+
+
+def test_own_maps_have_room_for_many_units() -> None:
+    crowd = BattleMap(
+        name="crowd",
+        agents=("Marine",) * PITCH,
+        enemies=("Zealot",),
+        ally_start=((9.0, 15.0),) * PITCH,
+        enemy_start=((23.0, 16.0),),
+        limit=50,
+    )
+    with pytest.raises(EnvError, match=f"map 'crowd' has {PITCH + 1} units; .* at most {PITCH}"):
+        VecBattle(crowd, 1)
+    full = PITCH - 1
+    battle = VecBattle(
+        replace(crowd, agents=("Marine",) * full, ally_start=((9.0, 15.0),) * full), 1
+    )
+    battle.step(waiting(battle))
+    assert battle.alive.all()
