@@ -46,4 +46,4 @@ with_pitch: Any = intrinsic(_with_pitch)
 @inlined
 def lanes(n: int) -> int:
     """n rounded up to how many units are worked on at once; those that do not exist are done in vain."""
-    return (n + 7) // 8 * 8
+    return (n + 3) // 4 * 4
