@@ -138,6 +138,11 @@ SUITES: dict[str, list[Case]] = {
             for m in maps
             for a in ("mappo", "mat", "mat_dec", "happo", "ippo")
         ),
+        # MMM for as long as the papers' tables have it, where 1M steps left the question open.
+        *(
+            Case(a, "MMM", s, 2_000_000, (*passes_of_three(a), "test_interval=20000"), "2M")
+            for a, s in (("mappo", 1), ("happo", 1), ("ippo", 0))
+        ),
         # MAT with the gradient's norm where its authors have it on these maps.
         *(
             Case("mat", m, s, 1_000_000, words, "grad_norm_10")

@@ -12,8 +12,9 @@ not win rates there. What is approximate:
 - walls are the map files' cells, diagonal ones cut in half; paths turn at the middle of cells; colossi
   cross cliffs without slowing down;
 - collisions: round bodies that slide along each other; no squeezing through friends, no turning time;
-- SMACv2's battles: places of units created on one spot, rewards scaled by each episode's own enemies, and
-  that enemies who hunt take on whom they meet; its ``attack``, ``health`` and ``enemy_mask`` are not offered;
+- SMACv2's battles: places of units created on one spot, rewards scaled by each episode's own enemies,
+  and that enemies who hunt look for the nearest every four loops and take on whom they meet; its
+  ``attack``, ``health`` and ``enemy_mask`` are not offered;
 - who a colossus' beams hit is decided as they start; missiles always follow their target.
 """
 

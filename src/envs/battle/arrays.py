@@ -28,7 +28,7 @@ from .units import LINE, Slots
 def pack_units(
     ally: NDArray[np.float64], enemy: NDArray[np.float64], units: NDArray[np.float64]
 ) -> None:
-    """Write unit records ally (B, N, 6) and enemy (B, E, 4) into engine arrays (B, N_REAL, M)."""
+    """Write unit records ally (B, N, 6) and enemy (B, E, 4) into engine arrays (B, N_REAL, M or more)."""
     n_agents, n_enemies = ally.shape[1], enemy.shape[1]
     for column, field in enumerate((X, Y, HEALTH, SHIELD, ENERGY, COOLDOWN)):
         units[:, field, :n_agents] = ally[:, :, column]

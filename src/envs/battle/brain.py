@@ -61,7 +61,8 @@ def acquire(
     x, y, own = units[X, i], units[Y, i], reach + stats[i].radius
     if first == last:
         return best
-    # Most searches find nobody; that several opponents at once can be asked for.
+    # Most searches find nobody. Whether this one does is asked of several opponents at once: a side's
+    # numbers follow on each other, the dead between the living.
     anyone, one = False, np.uint64(1)
     lowest = work.whole[LIVING, np.uint64(first)]
     highest = work.whole[LIVING, np.uint64(last) - one]
@@ -125,7 +126,7 @@ def think(
 
     Args:
         beat: counts loops; every few it is unit i's turn to look around.
-        own_first, own_last, foe_first, foe_last: where its side and the other stand in ``living``.
+        own_first, own_last, foe_first, foe_last: where its side and the other stand in LIVING.
         alarm: whether anyone of its side was hit lately.
         marches: whether it has an attack-move to its goal.
         hunts: whether the goal is the nearest opponent, wherever that is.

@@ -56,24 +56,17 @@ def _place(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return locate(context, builder, signature.args[0], array, [arguments[1]], wraparound=False)
 
 
-def _swap(_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write one integer at once for all threads; returns what it was."""
+def _atomic(operation: str) -> Any:
+    """Change one integer at once for all threads, by LLVM's operation; returns what it was."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature, arguments)
-        return builder.atomic_rmw("xchg", place, arguments[2], "acq_rel")
+    def change(_context: Any, array: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = _place(context, builder, signature, arguments)
+            return builder.atomic_rmw(operation, place, arguments[2], "acq_rel")
 
-    return types.int64(array, types.intp, types.int64), generate
+        return types.int64(array, types.intp, types.int64), generate
 
-
-def _add(_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Add to one integer at once for all threads; returns what it was."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature, arguments)
-        return builder.atomic_rmw("add", place, arguments[2], "acq_rel")
-
-    return types.int64(array, types.intp, types.int64), generate
+    return intrinsic(change)
 
 
 def _load(_context: Any, array: Any, index: Any) -> Any:
@@ -97,10 +90,16 @@ def _store(_context: Any, array: Any, index: Any, value: Any) -> Any:
     return types.int64(array, types.intp, types.int64), generate
 
 
-swap: Any = intrinsic(_swap)
-add: Any = intrinsic(_add)
+add: Any = _atomic("add")
+raise_to: Any = _atomic("max")  # never lowers
 load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
+
+
+@inlined
+def all_done(crew: Crew, shares: int) -> bool:
+    """Whether every share of all rounds is finished."""
+    return bool(load(crew, DONE) >= shares * load(crew, ROUND))
 
 
 @step_kernel
@@ -112,6 +111,12 @@ def begin_round(crew: Crew) -> None:
     add(crew, ROUND, 1)
 
 
+@step_kernel
+def round_over(crew: Crew, shares: int) -> bool:
+    """Whether nothing is left to do. After an interrupted step there may be."""
+    return all_done(crew, shares)
+
+
 @inlined
 def take_share(crew: Crew, this_round: int, shares: int, thread: int, threads: int) -> int:
     """Number of a share that nobody has taken in this round, the thread's own first, or -1."""
@@ -121,13 +126,7 @@ def take_share(crew: Crew, this_round: int, shares: int, thread: int, threads: i
         if share >= shares:
             share -= shares
         place = PRESENT + LINE * (threads + share)
-        # Smaller, not different: who comes late, with an old round, must find nothing.
-        if load(crew, place) < this_round and swap(crew, place, this_round) < this_round:
+        # Who comes late, with an old round, finds nothing, and must not lower what others have raised.
+        if load(crew, place) < this_round and raise_to(crew, place, this_round) < this_round:
             return share
     return -1
-
-
-@inlined
-def all_done(crew: Crew, shares: int) -> bool:
-    """Whether every share of all rounds is finished."""
-    return bool(load(crew, DONE) >= shares * load(crew, ROUND))

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import EnvError
+from ...errors import EnvError, did_you_mean
+from .maps import BattleMap, terrain_names
+from .pitch import PITCH
+from .rules import MAP_SIZE
+from .units import unit_data
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -62,6 +66,85 @@ def integers(name: str, values: ArrayLike, shape: tuple[int, ...], axes: str) ->
     if array.dtype == np.uint64:
         array = np.minimum(array, np.uint64(np.iinfo(np.int64).max))
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def own_map(battle_map: BattleMap) -> BattleMap:
+    """A map that the caller made.
+
+    Raises:
+        EnvError: no units or too many, unknown ones, an unknown terrain, places that are missing or off the
+            map, type columns beyond the width, or a limit below 1.
+    """
+    name = f"map {battle_map.name!r}"
+    known = unit_data("liberty")
+    for side, start, bits in (
+        ("agents", "ally_start", "ally_bits"),
+        ("enemies", "enemy_start", "enemy_bits"),
+    ):
+        units, places = getattr(battle_map, side), getattr(battle_map, start)
+        if not units:
+            raise EnvError(f"{name} has no {side}.")
+        for unit in units:
+            if unit not in known:
+                raise EnvError(
+                    f"{name}: unknown unit {unit!r} among its {side}.{did_you_mean(str(unit), known)} "
+                    f"Units are {', '.join(known)}."
+                )
+        _places(f"{name}: {start}", places, (len(units), 2))
+        for unit, column in getattr(battle_map, bits):
+            if not 0 <= column < battle_map.unit_type_bits:
+                raise EnvError(
+                    f"{name}: {bits} gives {unit} column {column}, but unit_type_bits is "
+                    f"{battle_map.unit_type_bits}."
+                )
+    for goal in ("enemy_goal", "enemy_goal_end", "ally_goal"):
+        if getattr(battle_map, goal) is not None:
+            _places(f"{name}: {goal}", getattr(battle_map, goal), (2,))
+    if battle_map.terrain not in terrain_names():
+        raise EnvError(
+            f"{name}: unknown terrain {battle_map.terrain!r}."
+            f"{did_you_mean(str(battle_map.terrain), terrain_names())} "
+            f"Terrains are {', '.join(terrain_names())}."
+        )
+    whole(f"{name}: limit", battle_map.limit, 1)
+    n_units = len(battle_map.agents) + len(battle_map.enemies)
+    if n_units > PITCH:
+        raise EnvError(f"{name} has {n_units} units; a battle has room for at most {PITCH}.")
+    return battle_map
+
+
+def saved_state(saved: dict[str, Any], own: dict[str, Any]) -> None:
+    """A state to go on from, against the one that the battles have now.
+
+    Raises:
+        EnvError: no such state, or one of another map, other settings or another number of battles.
+    """
+    if not isinstance(saved, dict) or saved.keys() != own.keys():
+        raise EnvError(f"a saved state has the entries {', '.join(own)}; this one has others.")
+    shapes = [
+        {name: np.shape(value) for name, value in state[group].items()}
+        for group in ("battles", "outputs")
+        for state in (saved, own)
+    ]
+    if saved["map"] != own["map"] or shapes[::2] != shapes[1::2]:
+        theirs, ours = (len(state["battles"].get("battle", ())) for state in (saved, own))
+        raise EnvError(
+            f"saved state is of {theirs} battles on {saved['map']!r}, "
+            f"this object runs {ours} on {own['map']!r}."
+        )
+    before, now = saved["settings"], own["settings"]
+    differ = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if differ:
+        raise EnvError(
+            f"saved state is of battles with {', '.join(f'{k}={before.get(k)}' for k in differ)}; "
+            f"these have {', '.join(f'{k}={now.get(k)}' for k in differ)}."
+        )
+
+
+def _places(name: str, places: ArrayLike, shape: tuple[int, ...]) -> None:
+    array = numbers(name, places, shape)
+    if not ((array >= 0) & (array <= MAP_SIZE)).all():
+        raise EnvError(f"{name} must lie on the map, from 0 to {MAP_SIZE:g}, got {places!r}.")
 
 
 def _array(wanted: str, values: ArrayLike) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """The compiled entry points: restart battles, step them, look at arbitrary unit records.
 
-One battle after the other goes through a whole env step, so that its few kilobytes stay in the cache.
+One battle after the other goes through a whole env step, so that the few kilobytes it touches stay in the
+cache.
 An env step is ``step_mul`` game loops.
 """
 
@@ -279,15 +280,16 @@ def step_battles(
         Whether the whole step is done.
     """
     shares = bounds.shape[0] - 1
-    looks, finished, over = 0, 0, -1
+    looks, finished = 0, 0
+    emptied = -1  # the round in which nothing is left to take
     while looks <= patience:
         this_round = load(crew, ROUND)
         share = -1
-        if this_round != over:
+        if this_round != emptied:
             share = take_share(crew, this_round, shares, thread, threads)
         if share < 0:
-            over = this_round
-            if finished > 0:
+            emptied = this_round
+            if finished > 0:  # told once, as telling takes the line from the other threads
                 add(crew, DONE, finished)
                 finished = 0
             if all_done(crew, shares) if thread == 0 else load(crew, DISMISSED) == 1:
@@ -321,5 +323,5 @@ def look_at(
 
 @kernel
 def reward_of(work: Work, units: Real, rules: Rules) -> float:
-    """Unscaled battle reward from ``work``'s totals (M,) to units (N_REAL, M)."""
+    """Unscaled battle reward from ``work``'s row TOTAL to units (N_REAL, M)."""
     return battle_reward(work, units, rules)

@@ -291,7 +291,7 @@ def build_draw(
 
 @inner
 def draw_team(first: int, last: int, key: np.uint64, work: Work, draw: Draw) -> None:
-    """Draw the types (``intent``) of units first..last-1, not all of them exceptions."""
+    """Draw the types (row INTENT) of units first..last-1, not all of them exceptions."""
     for attempt in range(MOST_TRIES):
         ordinary = False
         for i in range(first, last):
@@ -307,7 +307,7 @@ def draw_team(first: int, last: int, key: np.uint64, work: Work, draw: Draw) -> 
 
 @inner
 def draw_places(key: np.uint64, work: Work, draw: Draw, rules: Rules) -> None:
-    """Draw where each unit is created (``goal_x``, ``goal_y``)."""
+    """Draw where each unit is created (rows WISH_X, WISH_Y)."""
     n, m = rules.n_allies, rules.n_allies + rules.n_enemies
     wide, high = draw.width, draw.height
     if draw.reflect < 0.0:
@@ -358,7 +358,7 @@ def draw_places(key: np.uint64, work: Work, draw: Draw, rules: Rules) -> None:
 
 @inner
 def settle(i: int, work: Work, draw: Draw) -> None:
-    """Put unit i (``place_x``, ``place_y``) on the free place nearest to where it is created."""
+    """Put unit i (rows PLACE_X, PLACE_Y) on the free place nearest to where it is created."""
     rim = draw.catalog[work.whole[INTENT, i]].separation
     plane = draw.catalog[work.whole[INTENT, i]].plane
     x = min(max(work.real[WISH_X, i], rim), MAP_SIZE - rim)

@@ -1,7 +1,8 @@
 """Where each quantity of a battle lies in the engine's arrays.
 
 Arrays are structs of arrays, batch first: ``units[b, FIELD, i]``. Units are numbered allies first, in
-SMAC's order, then enemies in creation order; M = N + E.
+SMAC's order, then enemies in creation order; M = N + E. Rows are PITCH long (:mod:`.pitch`); from M on they
+hold units that do not exist, dead and all zero.
 """
 
 from __future__ import annotations

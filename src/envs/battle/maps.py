@@ -88,6 +88,11 @@ def terrain_rows(name: str) -> tuple[list[str], list[str]]:
     return record["cells"], record["levels"]
 
 
+def terrain_names() -> list[str]:
+    """Names of the terrains in the data file."""
+    return list(_file()["terrains"])
+
+
 def map_names() -> list[str]:
     """Names of the 23 SMAC maps."""
     return list(_file()["maps"])

@@ -62,7 +62,7 @@ def obey(i: int, action: int, units: Real, flags: Whole, stats: Slots, rules: Ru
             units[GOAL_X, i] -= rules.move_amount
     elif action >= rules.first_attack:
         target = action - rules.first_attack
-        if stats[i].heal_rate > 0.0:
+        if rules.medics and stats[i].heal_rate > 0.0:
             order = HEAL
         else:
             target += rules.n_allies

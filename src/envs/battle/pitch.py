@@ -16,11 +16,15 @@ from numba.np import arrayobj
 from .jit import inlined
 
 PITCH = 136
-"""Most units in one battle. An odd number of cache lines, so that rows do not compete for the same ones."""
+"""Most units in one battle, a multiple of LANES. Rows of 64-bit numbers are an odd number of cache lines
+long, so that they do not compete for the same ones."""
+
+LANES = 4
+"""Units that are worked on at once, as far as numbers of 64 bits go."""
 
 
 def _with_pitch(_context: Any, array: Any) -> Any:
-    """The same rows (R, PITCH), whose length the compiler now knows."""
+    """The same rows (R, PITCH), whose length the compiler now knows; it is not checked."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         given = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -46,4 +50,4 @@ with_pitch: Any = intrinsic(_with_pitch)
 @inlined
 def lanes(n: int) -> int:
     """n rounded up to how many units are worked on at once; those that do not exist are done in vain."""
-    return (n + 3) // 4 * 4
+    return (n + LANES - 1) // LANES * LANES

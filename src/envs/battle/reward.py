@@ -21,7 +21,7 @@ def battle_reward(work: Work, units: Real, rules: Rules) -> float:
     SMACv2 pays nothing for a net loss, where SMAC takes the absolute value.
 
     Args:
-        work: (M,) whose ``total`` is health plus shield before the step, -1 for units dead by then.
+        work: its row TOTAL is health plus shield before the step, -1 for units dead by then.
         units: (N_REAL, M) the units after it.
     """
     if rules.sparse:

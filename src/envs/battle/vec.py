@@ -14,8 +14,8 @@ from ...errors import EnvError, UnavailableActionError
 from ..protocol import Discrete, EnvSpec
 from . import engine
 from .arrays import empty_film, empty_outputs, empty_state, pack_units
-from .crew import DISMISSED, LINE, PATIENCE, PRESENT, begin_round, deal, make_crew
-from .door import flag, integers, numbers, whole
+from .crew import DISMISSED, LINE, PATIENCE, PRESENT, begin_round, deal, make_crew, round_over
+from .door import flag, integers, numbers, own_map, saved_state, whole
 from .generation import (
     build_draw,
     generated_map,
@@ -38,7 +38,6 @@ from .layout import (
     make_work,
 )
 from .maps import GENERATED, BattleMap, find_map
-from .pitch import PITCH
 from .rules import (
     Options,
     as_record,
@@ -119,12 +118,7 @@ class VecBattle:
             self.map = generated_map(map_name, capabilities)
         else:
             options, capabilities = read_options(smac_options), None
-            self.map = map_name if isinstance(map_name, BattleMap) else find_map(map_name)
-        n_units = len(self.map.agents) + len(self.map.enemies)
-        if n_units > PITCH:
-            raise EnvError(
-                f"map {self.map.name!r} has {n_units} units; a battle has room for at most {PITCH}."
-            )
+            self.map = own_map(map_name) if isinstance(map_name, BattleMap) else find_map(map_name)
         self.num_envs = whole("num_envs", num_envs, 1)
         self.seed = whole("seed", seed, 0)
         self.threads = whole("threads", threads, 1)
@@ -142,7 +136,8 @@ class VecBattle:
         self._stats = self._table[0]
         for name, value in (("random_delay", random_delay), ("scripted_allies", scripted_allies)):
             flag(name, value)
-        if not (isinstance(start_jitter, (int, float)) and 0 <= start_jitter <= 1):
+        jitters = isinstance(start_jitter, (int, float)) and not isinstance(start_jitter, bool)
+        if not (jitters and 0 <= start_jitter <= 1):
             raise EnvError(f"start_jitter must lie between 0 and 1 map unit, got {start_jitter!r}.")
         self._rules = build_rules(
             self.map, options, fixed, random_delay, scripted_allies, start_jitter, types
@@ -169,6 +164,7 @@ class VecBattle:
         self._orders = np.zeros((self.num_envs, n_agents), np.int64)
         self._pool = ThreadPoolExecutor(threads - 1) if self.threads > 1 else None
         self._helpers: dict[int, Future[bool]] = {}
+        self._closed = False
         self._work = [make_work(len(self._stats)) for _ in range(self.threads)]
         kinds = sorted(set(self.map.agents))  # one where teams are drawn
         self.spec = EnvSpec(
@@ -242,6 +238,10 @@ class VecBattle:
         self._recorder.stepped(running)
 
     def _step_all(self, orders: NDArray[np.int64]) -> None:
+        if self._closed:
+            raise EnvError("these battles were closed; they cannot go on.")
+        while not round_over(self._crew, len(self._bounds) - 1):
+            self._work_on(0)  # an interrupt cut the last step short
         self._orders[...] = orders
         self._summon()
         begin_round(self._crew)
@@ -399,6 +399,11 @@ class VecBattle:
             del outputs[big]  # follow from the rest, or are only valid until the next step
         return {
             "map": self.map.name,
+            "settings": {
+                "profile": self.profile,
+                "capability_config": repr(getattr(self.options, "capability_config", None)),
+                **self._rules._asdict(),
+            },
             "seed": self.seed,
             "first_index": self.first_index,
             "battles": as_dict(self.battle_state),
@@ -409,14 +414,9 @@ class VecBattle:
         """Go on where :meth:`state_dict` was taken.
 
         Raises:
-            EnvError: saved from another map or another number of battles.
+            EnvError: no such state, or one of another map, other settings or another number of battles.
         """
-        shape = np.shape(saved["battles"]["units"])
-        if saved["map"] != self.map.name or shape != self.battle_state.units.shape:
-            raise EnvError(
-                f"saved state is of {shape[0]} battles on {saved['map']!r}, "
-                f"this object runs {self.num_envs} on {self.map.name!r}."
-            )
+        saved_state(saved, self.state_dict())
         self._dismiss()
         self.seed, self.first_index = int(saved["seed"]), int(saved["first_index"])
         for arrays, values in (
@@ -438,8 +438,9 @@ class VecBattle:
             self._recorder.jumped()
 
     def close(self) -> None:
-        """Let go of the threads, if there are any."""
+        """Let go of the threads, if there are any; no step can follow."""
         self._dismiss()
+        self._closed = True
         if self._pool is not None:
             self._pool.shutdown()
 

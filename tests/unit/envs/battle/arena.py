@@ -9,7 +9,7 @@ import numpy as np
 from phalanx.envs.battle import BattleMap, VecBattle
 
 Table = np.ndarray
-EAST = 4
+EAST, WEST = 4, 5
 
 
 def arena(

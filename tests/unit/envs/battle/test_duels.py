@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from phalanx.envs.battle import VecBattle
@@ -23,6 +24,17 @@ def test_marine_against_marine() -> None:
         battle, [ATTACK_FIRST], lambda ally, enemy: (ally[0, 2] == 0) or (enemy[0, 2] == 0)
     )
     assert loops == math.ceil(7 * 0.8608 * 16 + 0.8) == 98
+
+
+def test_delays_make_a_duel_of_marines_half_a_loop_per_shot_longer() -> None:
+    """Seven times 13.77 + 0.5, and the damage point: 100.9 loops on average."""
+    lengths = []
+    for seed in range(300):
+        battle = arena("Marine", "Marine", [(10, 16)], [(14, 16)], random_delay=True, seed=seed)
+        toughen(battle)
+        lengths.append(loops_until(battle, [6], enemies_dead))
+    # A delay is even over three loops, so a mean over 300 duels of seven is known to 0.13.
+    assert np.mean(lengths) == pytest.approx(100.9, abs=0.6)
 
 
 def test_three_marines_fire_three_volleys() -> None:
@@ -271,6 +283,22 @@ def test_colossus_sweeps_a_line_across_the_line_of_fire() -> None:
     assert losses.round() == pytest.approx([40, 40, 40, 40, 0, 0], abs=1)
 
 
+def test_colossus_fires_a_volley_every_35_loops() -> None:
+    battle = arena("Colossus", "Zealot", [(10, 16)], [(15, 16)])
+    battle._stats["targets"][1] = battle._stats["speed"][1] = 0
+    ally, enemy = battle.units(0)
+    enemy[:, 2] = 1e6
+    battle.place(0, ally, enemy)
+    lost, loops = battle.units(0)[1][0, 2:].sum(), []
+    for loop in range(150):
+        battle.step([[6]])
+        left = battle.units(0)[1][0, 2:].sum()
+        if left < lost:
+            loops.append(loop)
+        lost = left
+    assert np.diff(loops).mean() == pytest.approx(35.2, abs=0.3)
+
+
 def test_colossus_beams_spare_friends() -> None:
     at = [(10.0, 16.0), (15.0, 14.6)]
     battle = arena(("Colossus", "Zergling"), "Zergling", at, [(15, 16)])
@@ -316,6 +344,14 @@ def test_medivac_gathers_speed_over_nineteen_loops() -> None:
     assert speeds[0] == pytest.approx(2.3125 / 256)
     assert speeds[17] < 2.75 / 16 * 0.999
     assert speeds[19] == pytest.approx(2.75 / 16)
+
+
+def test_medivac_starts_with_fifty_energy_of_two_hundred() -> None:
+    battle = arena(("Marine", "Medivac"), "Marine", [(5, 20), (5, 16)], [(30, 30)], step_mul=400)
+    assert battle.units(0)[0][1, 4] == 50.0
+    for _ in range(12):
+        battle.step([[1, 1]])
+    assert battle.units(0)[0][1, 4] == 200.0
 
 
 def test_medivac_outheals_one_marine_and_pays_for_it() -> None:

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from phalanx.envs.battle import BattleMap, VecBattle
+from phalanx.envs.battle.layout import TARGET
 
-from .arena import EAST, arena, random_actions, waiting
+from .arena import (
+    EAST,
+    WEST,
+    arena,
+    enemies_dead,
+    loops_until,
+    random_actions,
+    toughen,
+    waiting,
+)
 
 
 def test_enemies_look_as_far_as_five_or_as_their_weapon() -> None:
@@ -210,17 +220,42 @@ def test_friends_nearby_are_called() -> None:
 
 
 def test_a_target_that_leaves_weapon_range_is_exchanged_for_one_in_it() -> None:
-    battle = arena(("Marine", "Marine"), "Zealot", [(10, 16), (10, 17.3)], [(10.9, 16)], step_mul=8)
-    ally, enemy = battle.units(0)
-    ally[:, 2] = 1e3
-    battle.place(0, ally, enemy)
+    battle = arena(("Marine", "Marine"), "Marine", [(10, 16), (14, 21)], [(14, 16)], step_mul=8)
+    battle._stats["speed"][2] = 0.0
+    toughen(battle, 1e3)
     battle.step([[1, 1]])
-    first = battle.units(0)[0][:, 2].copy()
-    assert first[0] < 1000
+    assert battle.battle_state.flags[0, TARGET, 2] == 0  # the nearer one
+    for _ in range(8):
+        battle.step([[WEST, 1]])
+    ally, _ = battle.units(0)
+    assert battle.battle_state.flags[0, TARGET, 2] == 1
+    assert ally[1, 2] < 1e3
+
+
+def test_who_attacks_is_not_pushed_by_friends() -> None:
+    battle = arena(("Marine", "Marine"), "Marine", [(10, 16), (7, 16)], [(14.5, 16)])
+    battle._stats["targets"][2] = battle._stats["speed"][2] = 0
+    battle._stats["health"][2] = 1e6
     ally, enemy = battle.units(0)
-    for _ in range(12):
-        battle.step([[5, 1]])  # the one under attack runs west
-    assert battle.units(0)[0][1, 2] < 1000 or battle.units(0)[1][0, 0] < 8
+    enemy[:, 2] = 1e6
+    battle.place(0, ally, enemy)
+    for _ in range(60):
+        battle.step([[6, EAST]])
+    ally, _ = battle.units(0)
+    assert tuple(ally[0, :2]) == (10.0, 16.0)
+    assert ally[1, 0] > 11  # the walker went around
+
+
+def test_a_shot_at_once_is_not_wasted_on_who_fell_in_the_same_loop() -> None:
+    battle = arena(("Marine", "Marine"), "Marine", [(10, 15.5), (10, 16.5)], [(14, 16)])
+    ally, enemy = battle.units(0)
+    enemy[0, 2] = 5.0  # one hit kills
+    battle.place(0, ally, enemy)
+    loops_until(battle, [6, 6], enemies_dead, most=10)
+    battle.step([[1, 1]])
+    cooldowns = sorted(battle.units(0)[0][:, 5])
+    assert cooldowns[0] == 0.0
+    assert cooldowns[1] > 10.0
 
 
 def test_bodies_block_and_enemies_cannot_be_pushed() -> None:

@@ -52,7 +52,7 @@ def test_waiting_wins_nothing(name: str) -> None:
         assert battle.info["dead_allies"].tolist() == [battle.spec.n_agents] * 4
 
 
-WON_BY_CHANCE = ("so_many_baneling", "bane_vs_bane")  # banelings burst whoever aims them
+WON_BY_CHANCE = ("so_many_baneling", "bane_vs_bane")  # banelings: see battle_bots.md
 
 
 @pytest.mark.parametrize("name", [name for name in map_names() if name not in WON_BY_CHANCE])

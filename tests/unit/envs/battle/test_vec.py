@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
+import numba
 import numpy as np
 import pytest
 
 from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, observe
-from phalanx.envs.battle.crew import deal
+from phalanx.envs.battle.crew import LINE, begin_round, deal, make_crew, raise_to, take_share
 from phalanx.envs.battle.pitch import PITCH
 from phalanx.errors import EnvError, UnavailableActionError
 
@@ -302,34 +305,92 @@ def test_observe_checks_what_it_is_given() -> None:
     )
 
 
+TWO_ON_ONE = BattleMap(
+    name="two_on_one",
+    agents=("Marine", "Marine"),
+    enemies=("Zealot",),
+    ally_start=((9.0, 15.0), (9.0, 17.0)),
+    enemy_start=((23.0, 16.0),),
+    limit=50,
+)
+
+
 def test_own_maps_can_be_played() -> None:
-    own = BattleMap(
-        name="two_on_one",
-        agents=("Marine", "Marine"),
-        enemies=("Zealot",),
-        ally_start=((9.0, 15.0), (9.0, 17.0)),
-        enemy_start=((23.0, 16.0),),
-        limit=50,
-    )
-    battle = run_out(VecBattle(own, 2, autoreset=False), waiting)
+    battle = run_out(VecBattle(TWO_ON_ONE, 2, autoreset=False), waiting)
     assert battle.spec.obs_dim == 4 + 6 + 5 + 1
     assert battle.info["dead_allies"].tolist() == [2, 2]
 
 
 def test_own_maps_have_room_for_many_units() -> None:
-    crowd = BattleMap(
-        name="crowd",
-        agents=("Marine",) * PITCH,
-        enemies=("Zealot",),
-        ally_start=((9.0, 15.0),) * PITCH,
-        enemy_start=((23.0, 16.0),),
-        limit=50,
-    )
-    with pytest.raises(EnvError, match=f"map 'crowd' has {PITCH + 1} units; .* at most {PITCH}"):
-        VecBattle(crowd, 1)
-    full = PITCH - 1
-    battle = VecBattle(
-        replace(crowd, agents=("Marine",) * full, ally_start=((9.0, 15.0),) * full), 1
-    )
+    full = ("Marine",) * (PITCH - 1)
+    battle = VecBattle(replace(TWO_ON_ONE, agents=full, ally_start=((9.0, 15.0),) * len(full)), 1)
     battle.step(waiting(battle))
     assert battle.alive.all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"agents": ()}, "map 'two_on_one' has no agents."),
+        ({"agents": ("Marine", "Marin")}, "unknown unit 'Marin' among its agents. Did you mean"),
+        ({"agents": ("Marine",) * 3}, "ally_start must be finite numbers of shape (3, 2)"),
+        ({"enemy_start": ((np.nan, 16.0),)}, "enemy_start must be finite numbers of shape (1, 2)"),
+        ({"enemy_start": ((33.0, 16.0),)}, "enemy_start must lie on the map, from 0 to 32"),
+        ({"enemy_goal": (9.0, -1.0)}, "enemy_goal must lie on the map"),
+        ({"ally_bits": (("Marine", 5),), "unit_type_bits": 5}, "ally_bits gives Marine column 5"),
+        ({"terrain": "strip"}, "unknown terrain 'strip'."),
+        ({"limit": 0}, "limit must be a whole number of at least 1"),
+        (
+            {"agents": ("Marine",) * PITCH, "ally_start": ((9.0, 15.0),) * PITCH},
+            f"has {PITCH + 1} units; a battle has room for at most {PITCH}.",
+        ),
+    ],
+)
+def test_own_maps_are_checked_at_the_door(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(EnvError, match=re.escape(complaint)):
+        VecBattle(replace(TWO_ON_ONE, **changes), 1)
+
+
+def test_saved_states_of_other_battles_are_refused() -> None:
+    saved = VecBattle("3m", 2).state_dict()
+    with pytest.raises(EnvError, match="a saved state has the entries map, settings, seed"):
+        VecBattle("3m", 2).load_state_dict({})
+    for other, complaint in (
+        ({"profile": "lotv"}, "with profile=liberty; these have profile=lotv"),
+        ({"step_mul": 4}, "with step_mul=8; these have step_mul=4"),
+    ):
+        with pytest.raises(EnvError, match=complaint):
+            VecBattle("3m", 2, **other).load_state_dict(saved)
+
+
+def test_closed_battles_do_not_step() -> None:
+    battle = VecBattle("3m", 2, threads=2)
+    battle.close()
+    with pytest.raises(EnvError, match="closed"):
+        battle.step(waiting(battle))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_step_does_not_hold_up_the_next(threads: int) -> None:
+    cut, whole = (VecBattle("3m", 5, seed=1, threads=threads) for _ in range(2))
+    interrupt = mock.patch.object(VecBattle, "_work_on", side_effect=KeyboardInterrupt)
+    with interrupt, pytest.raises(KeyboardInterrupt):
+        cut.step(waiting(cut))
+    cut.step(waiting(cut))
+    for _ in range(2):
+        whole.step(waiting(whole))
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
+
+
+def test_a_share_is_taken_once_in_a_round_even_by_who_comes_late() -> None:
+    crew = make_crew(1, 2)
+    late = numba.njit(lambda crew, place, value: raise_to(crew, place, value))
+    for this_round in (1, 2):
+        begin_round(crew)
+        assert take_share(crew, this_round, 1, 0, 2) == 0
+        assert take_share(crew, this_round, 1, 1, 2) == -1
+    place = len(crew) - LINE
+    assert late(crew, place, 1) == 2  # read before round 2, claimed after it
+    assert crew[place] == 2
+    assert take_share(crew, 2, 1, 0, 2) == -1
