@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phalanx.config.compose import compose
 from phalanx.envs.checker import check_env
 from phalanx.envs.protocol import Box, Discrete
 from phalanx.errors import ConfigError, EnvError
@@ -23,6 +24,7 @@ TASKS = {
         {"key": "simple_speaker_listener_v4", "time_limit": 8, "continuous_actions": True},
     ),
     "robot": ("mamujoco", {"time_limit": 8}),
+    "ant": ("mamujoco", {"scenario": "Ant", "agent_conf": "4x2", "time_limit": 8}),
 }
 PACKAGES = {"mpe": "mpe2", "mamujoco": "gymnasium_robotics"}
 
@@ -34,9 +36,10 @@ def factory(name: str, **keys: Any) -> Any:
     return functools.partial(part, part.Config(**keys))
 
 
-@pytest.mark.parametrize("key", ["simple_spread_v3", "simple_speaker_listener_v4"])
-def test_keeps_the_protocol(key: str) -> None:
-    check_env(factory("mpe", key=key, time_limit=8, continuous_actions=True))
+@pytest.mark.parametrize("task", [*TASKS, "discrete particles"])
+def test_keeps_the_protocol(task: str) -> None:
+    name, keys = TASKS.get(task, ("mpe", {"time_limit": 8}))
+    check_env(factory(name, **keys))
 
 
 def test_simple_spread_as_it_is_known() -> None:
@@ -97,7 +100,10 @@ def test_agents_with_unequal_joints() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("algorithm", ["mappo", "happo", "mat", "mat_dec"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["ippo", "mappo", "happo", "mat", "mat_dec", "mat_encoder", "mat_decoder", "mat_gru"],
+)
 def test_policy_gradients_act_in_them(algorithm: str, task: str, tmp_path: Path) -> None:
     name, keys = TASKS[task]
     pytest.importorskip(PACKAGES[name])
@@ -115,3 +121,8 @@ def test_a_value_based_algorithm_says_what_it_needs(tmp_path: Path) -> None:
     pytest.importorskip("mpe2")
     with pytest.raises(ConfigError, match=r"actions are continuous \(5 dimensions\)"):
         trainer(tmp_path, "qmix", "mpe", "continuous_actions=True")
+
+
+def test_mat_dec_has_its_own_actor_on_particles_too() -> None:
+    chosen = compose("mat_dec", "mpe").chosen
+    assert (chosen["policy"], chosen["critic"]) == ("actor", "attention")
