@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ VARIANTS = {
     "mat_decoder": {"encoder": "none", "decoder": "attention"},
     "mat_gru": {"encoder": "gru", "decoder": "gru"},
 }
+ORDERS = torch.tensor([*permutations(range(3))]).repeat(4, 1)
+INDEX = torch.arange(3).repeat(len(ORDERS), 1)
 
 
 def make(variant: str, spec: EnvSpec = SPEC, **keys: Any) -> TransformerPolicy:
@@ -174,6 +177,67 @@ def played(policy: TransformerPolicy, spec: EnvSpec) -> EpisodeBatch:
     return replace(batch, actions=torch.stack(taken, dim=1), carry=carry)
 
 
+def evaluated(policy: TransformerPolicy, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (B, T, N, F) and values (B, T, N) of what was done, in the orders of ``batch``."""
+    cutting = Cutting.of(batch, 1)
+    carry = {k: v[:, None] for k, v in (batch.carry or {}).items()}
+    evaluation = policy.evaluate(Chunks.of(batch, cutting, carry))
+    assert evaluation.values is not None
+    return cutting.put(evaluation.log_prob), cutting.put(evaluation.values)
+
+
+def greedy(policy: TransformerPolicy, carry: dict[str, Tensor]) -> EpisodeBatch:
+    """Episodes of one step with the policy's most likely actions, every agent having its own mask."""
+    batch = random_batch((1,) * len(ORDERS))
+    seen = (batch.obs[:, 0], batch.avail_actions[:, 0])
+    actions, _ = policy.act(*seen, carry, 0, True, torch.Generator())
+    return replace(batch, actions=actions[:, None], carry=carry)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_greedy_actions_are_the_most_likely_in_each_rows_own_order(variant: str) -> None:
+    policy = make(variant)
+    batch = greedy(policy, {"order": ORDERS})
+    assert batch.avail_actions[:, :-1].gather(-1, batch.actions[..., None]).all()
+    chosen, _ = evaluated(policy, batch)
+    for agent in range(3):
+        for action in range(5):
+            other = batch.actions.clone()
+            other[..., agent] = action
+            instead, _ = evaluated(policy, replace(batch, actions=other))
+            assert (instead[:, :, agent] <= chosen[:, :, agent] + 1e-5).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_values_of_greedy_steps_are_those_that_would_bootstrap(variant: str) -> None:
+    policy = make(variant)
+    batch = greedy(policy, {"order": ORDERS})
+    _, values = evaluated(policy, batch)
+    bootstrap = policy.values(batch.obs[:, 0], batch.avail_actions[:, 0], {"order": ORDERS})
+    torch.testing.assert_close(values[:, 0], bootstrap, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_order_matters_only_where_actions_are_decoded(variant: str) -> None:
+    policy, alike = make(variant), variant == "mat_encoder"
+    by_index, reverse = (greedy(policy, {"order": x}) for x in (INDEX, INDEX.flip(1)))
+    assert torch.equal(by_index.actions, reverse.actions) == alike
+    same_actions = replace(by_index, carry=reverse.carry)
+    there, back = (evaluated(policy, x)[0] for x in (by_index, same_actions))
+    assert torch.allclose(there, back, atol=1e-5) == alike
+
+
+@pytest.mark.parametrize("variant", ["mat", "mat_decoder", "mat_gru"])
+def test_without_an_order_agents_decide_by_index(variant: str) -> None:
+    policy = make(variant)
+    by_default, by_index = (greedy(policy, carry) for carry in ({}, {"order": INDEX}))
+    assert torch.equal(by_default.actions, by_index.actions)
+    for default, index in zip(
+        evaluated(policy, by_default), evaluated(policy, by_index), strict=True
+    ):
+        torch.testing.assert_close(default, index)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_random_order_is_the_same_team_in_another_order(variant: str) -> None:
     policy = make(variant, random_agent_order=True)
@@ -184,9 +248,7 @@ def test_a_random_order_is_the_same_team_in_another_order(variant: str) -> None:
     orders = batch.carry["order"]
     assert sorted(orders[0].tolist()) == [0, 1, 2]
     assert not torch.equal(orders[0], orders[1])
-    cutting = Cutting.of(batch, 1)
-    ordered = policy.evaluate(Chunks.of(batch, cutting, {"order": orders[:, None]}))
-    log_prob = cutting.put(ordered.log_prob)
+    log_prob, _ = evaluated(policy, batch)
     for b in range(2):
         order = orders[b]
         # Who they are goes with the agents, so the plain policy is given that in their order too.
@@ -247,15 +309,27 @@ def test_mat_dec_is_mappo_with_another_critic() -> None:
 
 def test_values_of_the_decoder_depend_on_earlier_actions() -> None:
     policy = make("mat_decoder")
-    obs, avail, actions = moments()
+    obs, _, actions = moments()
     rep = policy.encode(obs)
     other = actions.clone()
     other[:, 0] = (other[:, 0] + 1) % 5
     one, two = (policy._value(rep, policy.features(rep, a)) for a in (actions, other))
     assert torch.equal(one[:, 0], two[:, 0])
     assert not torch.allclose(one[:, 1:], two[:, 1:])
-    # What bootstraps them takes the most likely actions and draws nothing.
-    torch.testing.assert_close(policy.values(obs, avail, {}), policy.values(obs, avail, {}))
+
+
+def test_what_bootstraps_the_decoders_values_is_of_available_actions_and_draws_nothing() -> None:
+    policy = make("mat_decoder")
+    obs, avail, _ = moments()
+    avail = torch.ones_like(avail)
+    first = policy.act(obs, avail, {}, 0, True, torch.Generator())[0][:, 0]
+    fewer = avail.clone()
+    fewer[torch.arange(len(fewer)), 0, first] = False
+    before = torch.get_rng_state()
+    one, two = (policy.values(obs, mask, {}) for mask in (avail, fewer))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one[:, 0], two[:, 0])
+    assert ((one - two)[:, 1:].abs() > 1e-4).all()
 
 
 @pytest.mark.parametrize("variant", ["mat", "mat_decoder", "mat_gru"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from phalanx.data.replay import EpisodeReplay
 from phalanx.envs.protocol import Discrete, EnvSpec, Timestep
+from phalanx.modules.policies.base import Policy
 from phalanx.registry import RUNNERS, PartConfig
 from phalanx.runners.rollout import Rollout, play_episodes
+
+from ..modules.toys import assemble
 
 SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action=Discrete(4), episode_limit=9)
 
@@ -99,7 +103,9 @@ class Drawing:
         return actions, {"steps": carry["steps"] + 1}
 
 
-def make(name: str, num_envs: int, broken: tuple[int, ...] = ()) -> tuple[Any, EpisodeReplay]:
+def make(
+    name: str, num_envs: int, broken: tuple[int, ...] = (), policy: Policy | None = None
+) -> tuple[Any, EpisodeReplay]:
     """A runner by registry name over the counting environment, and its replay."""
     nothing: frozenset[str] = frozenset()
     replay = EpisodeReplay(
@@ -109,7 +115,7 @@ def make(name: str, num_envs: int, broken: tuple[int, ...] = ()) -> tuple[Any, E
     runner = part(
         part.Config(batch_size_run=num_envs),
         env=Counting(num_envs, broken),
-        policy=Drawing(),
+        policy=Drawing() if policy is None else policy,
         buffer=replay,
         seed=0,
         device=torch.device("cpu"),
@@ -180,3 +186,33 @@ def test_each_copy_plays_one_episode_and_stats_have_pymarls_names() -> None:
     assert set(means) == {"return_mean", "return_std", "ep_length_mean", "battle_won_mean"}
     assert means["ep_length_mean"] == 3.0
     assert means["return_mean"] == pytest.approx((3 + 6 + 10) / 3)
+
+
+def ordered(random: bool) -> Policy:
+    """A transformer policy, of the kind whose acting is the cheapest."""
+    config = {"decoder": "none", "n_embd": 4, "random_agent_order": random}
+    policy: Policy = assemble({"policy": config}, SPEC, policy="transformer").build("policy")
+    return policy
+
+
+@pytest.mark.parametrize("name", RUNNERS.names())
+def test_an_episode_keeps_its_agent_order_and_the_next_draws_anew(name: str) -> None:
+    runner, _ = make(name, num_envs=3, policy=ordered(random=True))
+    orders = defaultdict(set)
+    for _ in range(24):
+        runner.collect(0)
+        state = runner.state_dict()["rollout"]
+        episodes = state["env"]["episode"].tolist()
+        for copy, order in enumerate(state["carry"]["order"].tolist()):
+            orders[copy, episodes[copy]].add(tuple(order))
+    assert all(len(of_episode) == 1 for of_episode in orders.values())
+    for copy in range(3):
+        of_copy = set().union(*(found for (b, _), found in orders.items() if b == copy))
+        assert of_copy == {(0, 1), (1, 0)}
+
+
+def test_agents_decide_by_index_where_no_order_is_asked_for() -> None:
+    runner, _ = make("vector", num_envs=3, policy=ordered(random=False))
+    for _ in range(8):
+        runner.collect(0)
+        assert runner.state_dict()["rollout"]["carry"] == {}
