@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data.batch import EpisodeBatch
-from ..data.chunks import Chunks, Cutting
+from ..data.chunks import Chunks, Cutting, agents_of
 from ..envs.protocol import EnvSpec
 from ..errors import ConfigError
 from ..modules.agents.normed import NormedAgent
@@ -108,8 +108,9 @@ class HAPPOLearner(PPOLearner):
     def _change(
         self, member: int, batch: EpisodeBatch, cutting: Cutting, targets: Targets
     ) -> Tensor:
-        """(B, T, 1) by what factor the probability of the agent's actions has changed."""
+        """(B, T, 1) by what factor the probability of the agent's actions has changed; 1 while dead."""
         chunks = Chunks.of(batch, cutting, targets.carry, member)
         after = cutting.put(self.policy.evaluate(chunks).log_prob)
-        change = after - targets.log_prob[:, :, member : member + 1]
-        return change.sum(dim=-1).exp()
+        change = (after - targets.log_prob[:, :, agents_of(member)]).sum(dim=-1)
+        # Without masks the dead have probabilities that move, of actions that do nothing.
+        return change.masked_fill(~targets.active[:, :, agents_of(member)], 0.0).exp()

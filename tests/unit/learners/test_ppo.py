@@ -14,7 +14,8 @@ from phalanx.data.batch import EpisodeBatch
 from phalanx.data.chunks import Chunks, Cutting
 from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError
-from phalanx.learners.ppo import PPOLearner
+from phalanx.learners.advantages import masked_mean, surrogate, value_loss
+from phalanx.learners.ppo import PPOLearner, Targets
 from phalanx.learners.sums import MetricSums
 from phalanx.modules.layers.distributions import (
     DiagonalGaussian,
@@ -48,6 +49,28 @@ def gradients(learner: PPOLearner, batch: EpisodeBatch) -> list[torch.Tensor]:
     learner.learn(batch, 0)
     parts = (*learner.policy.parameters(), *learner.critic.parameters())
     return [p.grad.clone() for p in parts if p.grad is not None]
+
+
+def spied(learner: PPOLearner, method: str) -> list[tuple[Any, ...]]:
+    """Positional arguments of every call of a method from now on."""
+    calls: list[tuple[Any, ...]] = []
+    original = getattr(learner, method)
+
+    def spy(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return original(*arguments)
+
+    setattr(learner, method, spy)
+    return calls
+
+
+@torch.no_grad()
+def changes(learner: PPOLearner, batch: EpisodeBatch, before: Targets, width: int) -> torch.Tensor:
+    """(B, T, N) by what factors living agents' actions have become more likely."""
+    cutting = Cutting.of(batch, width)
+    after = cutting.put(learner.policy.evaluate(Chunks.of(batch, cutting, before.carry)).log_prob)
+    ratio = (after - before.log_prob).sum(dim=-1).exp()
+    return torch.where(before.active, ratio, 1.0)
 
 
 def acted(policy: ActorPolicy, spec: EnvSpec = SPEC, steps: int = 9) -> EpisodeBatch:
@@ -123,6 +146,122 @@ def test_the_dead_count_in_the_value_loss_alone(learner: str) -> None:
     masked.value_norm.load_state_dict(built.value_norm.state_dict())
     without = masked.critic_loss(chunks, None, cutting, targets)
     assert with_dead.item() != pytest.approx(without.item())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("per_team", [False, True])
+def test_value_loss_is_a_mean_over_all_steps_or_those_of_the_living(
+    per_team: bool, masked: bool
+) -> None:
+    sees = {"see_obs": not per_team, "see_agent_id": not per_team}
+    keys = {"value_norm": "none", "huber_delta": None, "use_value_active_masks": masked}
+    learner = build(critic=sees, ppo_epoch=1, **keys)
+    batch = random_batch()
+    assert batch.alive is not None
+    batch.alive[1, :4] = False
+    targets = learner.prepare(batch)
+    error = (targets.returns - targets.values).square() / 2
+    of_anyone = targets.active.any(dim=-1, keepdim=True) if per_team else targets.active
+    counts = of_anyone if masked else batch.filled[..., None].expand_as(error)
+    loss = learner.learn(batch, 0)["loss_value"]
+    torch.testing.assert_close(loss, error[counts].mean(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_policy_loss_is_a_mean_over_all_steps_or_those_of_the_living(masked: bool) -> None:
+    learner = build(ppo_epoch=1, use_policy_active_masks=masked)
+    batch = random_batch()
+    targets, cutting = learner.prepare(batch), Cutting.of(batch, 1)
+    evaluation = learner.policy.evaluate(Chunks.of(batch, cutting, targets.carry))
+    entropy = cutting.put(evaluation.entropy.detach())[..., 0]
+    counts = targets.active if masked else batch.filled[..., None].expand_as(entropy)
+    metrics = learner.learn(batch, 0)
+    # Ratios are 1 in the first step, so that the objective is the advantage.
+    expected = -targets.advantage[counts].mean()
+    torch.testing.assert_close(metrics["loss_policy"], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(metrics["entropy"], entropy[counts].mean(), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "clipped"), [("valuenorm", True), ("popart", True), ("none", False)]
+)
+@pytest.mark.parametrize("aggregation", ["prod", "dim"])
+def test_loss_of_a_later_step_is_that_of_the_formulas(
+    aggregation: str, norm: str, clipped: bool
+) -> None:
+    spec = ACTIONS["continuous"]
+    rates = {"lr": 3e-3, "critic_lr": 0.02, "ppo_epoch": 3}
+    weights = {"entropy_coef": 0.3, "value_loss_coef": 0.7, "clip_param": 0.1, "huber_delta": 0.4}
+    kinds = {"action_aggregation": aggregation, "value_norm": norm, "clip_value_loss": clipped}
+    learner = build(spec=spec, **rates, **weights, **kinds)
+    batch = random_batch(spec=spec)
+    old, cutting = learner.prepare(batch), Cutting.of(batch, 1)
+    descend, losses = learner._descend, []
+
+    def spy(loss: torch.Tensor, optimisers: list[torch.optim.Optimizer]) -> Any:
+        chunks = Chunks.of(batch, cutting, old.carry)
+        now = learner.policy.evaluate(chunks)
+        log_ratio = cutting.put(now.log_prob) - old.log_prob
+        gain = surrogate(log_ratio, old.advantage, 0.1, per_dimension=aggregation == "dim")
+        entropy = cutting.put(now.entropy).sum(dim=-1)
+        fields = (batch.obs, batch.state, batch.alive, batch.avail_actions)
+        values = learner.critic(*(cutting.take(x).flatten(0, 1) for x in fields)).unsqueeze(1)
+        # PopArt rescales the outputs when returns change their scale, ValueNorm does not.
+        scale = learner.value_norm.normalise
+        before = scale(old.raw_values) if norm == "popart" else old.values
+        reach = 0.1 if clipped else None
+        errors = value_loss(cutting.put(values), before, scale(old.returns), reach, 0.4)
+        of_critic = masked_mean(errors, batch.filled[..., None].expand_as(errors))
+        of_policy = masked_mean(gain + 0.3 * entropy, old.active)
+        losses.append((loss.detach(), (0.7 * of_critic - of_policy).detach()))
+        return descend(loss, optimisers)
+
+    learner._descend = spy
+    learner.learn(batch, 0)
+    assert len(losses) == 3
+    for loss, expected in losses:
+        torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_value_loss_coef_scales_the_gradient_of_happos_critic() -> None:
+    keys = {"critic_epoch": 1, "max_grad_norm": 1e9}
+    whole, half = (
+        gradients(build("happo", value_loss_coef=c, **keys), random_batch())[-1] for c in (1.0, 0.5)
+    )
+    assert whole.any()
+    torch.testing.assert_close(half, 0.5 * whole)
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+def test_minibatches_of_a_pass_cover_every_chunk_once(learner: str) -> None:
+    epochs = {"ppo_epoch": 2} | ({"critic_epoch": 2} if learner == "happo" else {})
+    built = build(learner, num_mini_batch=3, **epochs)
+    batch = random_batch()
+    actors, critics = spied(built, "policy_loss"), spied(built, "critic_loss")
+    built.learn(batch, 0)
+    steps = batch.filled.nonzero().tolist()
+    assert len(steps) == 23
+    parts = [part for _, part, *_ in actors] + [part for _, _, part, _ in critics]
+    assert len(parts) == 3 * 2 * (4 if learner == "happo" else 2)
+    passes = []
+    for k in range(0, len(parts), 3):
+        assert sorted(len(part) for part in parts[k : k + 3]) == [7, 8, 8]
+        rows, starts = (
+            torch.cat([getattr(p, x) for p in parts[k : k + 3]]) for x in ("row", "start")
+        )
+        passes.append(torch.stack([rows, starts], dim=-1).tolist())
+        assert sorted(passes[-1]) == steps
+    assert passes[0] != passes[1]
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+def test_applied_gradients_are_no_longer_than_allowed(learner: str) -> None:
+    built = build(learner, max_grad_norm=1e-3)
+    assert built.learn(random_batch(), 0)["grad_norm"].item() > 1e-3
+    for optimiser in built.optimisers:
+        (group,) = optimiser.param_groups
+        norm = torch.stack([p.grad.norm() for p in group["params"]]).norm()
+        assert norm.item() == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_a_dead_agent_shows_the_critic_who_it_is_and_no_more() -> None:
@@ -219,25 +358,69 @@ def test_happo_of_one_agent_is_ppo() -> None:
         assert torch.equal(a, b)
 
 
-def test_happo_factor_is_the_change_of_those_before() -> None:
-    learner = build("happo", fixed_order=True, ppo_epoch=2, lr=0.01)
-    batch = random_batch()
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_happo_factor_is_the_change_of_those_before(kind: str, recurrent: bool) -> None:
+    keys = {"ppo_epoch": 2, "lr": 1e-3, "data_chunk_length": 4}
+    learner = build("happo", ACTIONS[kind], {"recurrent": recurrent}, **keys)
+    batch = random_batch(spec=ACTIONS[kind])
     before = learner.prepare(batch)
+    calls = spied(learner, "policy_loss")
     learner.learn(batch, 0)
-    with torch.no_grad():
-        cutting = Cutting.of(batch, 1)
-        after = cutting.put(
-            learner.policy.evaluate(Chunks.of(batch, cutting, before.carry)).log_prob
-        )
-    change = (after - before.log_prob)[:, :, :2, 0].sum(dim=-1, keepdim=True).exp()
-    filled = batch.filled
-    torch.testing.assert_close(learner.factor[filled], change[filled])
-    assert (learner.factor[filled] != 1).any()
+    change = changes(learner, batch, before, 4 if recurrent else 1)
+    assert (change != 1).any(dim=0).any(dim=0).all()
+    order = [member for _, _, _, member, _, _ in calls[::2]]
+    assert sorted(order) == [0, 1, 2]
+    for k, (_, _, _, member, factor, _) in enumerate(calls):
+        assert member == order[k // 2]
+        expected = change[..., order[: k // 2]].prod(dim=-1, keepdim=True)
+        torch.testing.assert_close(factor, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("keys", [{"ppo_epoch": 0}, {"lr": 1e-30}])
-def test_happo_factor_stays_one_when_nobody_moves(keys: dict[str, Any]) -> None:
-    learner = build("happo", **keys)
+def test_the_dead_do_not_change_happos_factor() -> None:
+    spec = ACTIONS["continuous"]
+    batch = random_batch(spec=spec)
+    assert batch.alive is not None
+    dead = ~batch.alive[:, :-1]
+    other = replace(batch, actions=torch.where(dead[..., None], 0.3, batch.actions))
+    factors = []
+    for b in (batch, other):
+        learner = build("happo", spec, fixed_order=True, ppo_epoch=2, lr=1e-3)
+        learner.learn(b, 0)
+        factors.append(learner.factor)
+    torch.testing.assert_close(*factors)
+    of_nobody = dead[:, :, :2].all(dim=-1) & batch.filled
+    assert of_nobody.any()
+    assert (factors[0][of_nobody] == 1).all()
+
+
+def test_happo_normalises_advantages_agent_by_agent() -> None:
+    learner = build("happo", ppo_epoch=1)
+    calls = spied(learner, "policy_loss")
+    learner.learn(random_batch(), 0)
+    assert len(calls) == 3
+    for _, _, targets, member, _, advantage in calls:
+        own = advantage[..., member][targets.active[..., member]]
+        assert own.mean().item() == pytest.approx(0, abs=1e-5)
+        assert own.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_happo_agents_improve_in_random_order_unless_told_otherwise(fixed: bool) -> None:
+    learner = build("happo", fixed_order=fixed, ppo_epoch=1, critic_epoch=0)
+    orders = set()
+    for _ in range(6):
+        calls = spied(learner, "policy_loss")
+        learner.learn(random_batch(), 0)
+        orders.add(tuple(member for _, _, _, member, _, _ in calls))
+    assert all(sorted(order) == [0, 1, 2] for order in orders)
+    assert orders == {(0, 1, 2)} if fixed else len(orders) > 1
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("keys", [{"ppo_epoch": 0}, {"ppo_epoch": 2, "lr": 1e-30}])
+def test_happo_factor_stays_one_when_nobody_moves(keys: dict[str, Any], recurrent: bool) -> None:
+    learner = build("happo", agent={"recurrent": recurrent}, data_chunk_length=4, **keys)
     for seed in range(3):
         learner.learn(random_batch(seed=seed), 0)
         filled = random_batch(seed=seed).filled
