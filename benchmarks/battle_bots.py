@@ -177,7 +177,7 @@ def report(rows: dict[tuple[str, str, str], Row]) -> str:
         "tactic here: the enemy comes as a crowd, and the agents' banelings, strewn about, burst in it "
         "wherever they fall (of 128 battles it won 59 %, without their bursts none, without the enemy's "
         "70 %); the other bots send all at the nearest or weakest enemy, where presumably bursts overlap. On "
-        "so_many_baneling it wins 5 to 9 %, since marines that wander about are caught one by one. "
+        "so_many_baneling it wins 5 to 9 %, presumably as marines that wander about are caught one by one. "
         "Whether the game is as kind to chance is not known.",
         "",
     ]

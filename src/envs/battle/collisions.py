@@ -179,12 +179,17 @@ def separate(kind: int, p: int, work: Work) -> bool:
 @inlined
 def confine(n: int, work: Work, units: Real, rules: Rules, ground: Ground) -> None:
     """Keep bodies' rims on walkable ground; flyers may go wherever the map reaches."""
-    # Where the ground is convex all are done alike, those that stand firm in vain: so the compiler can do
-    # several at once.
+    if not rules.convex:
+        for a in count(0, n):
+            if work.whole[BODY_INTENT, a] != ANCHOR:
+                slide(a, work, units, rules, ground)
+        return
+    # On convex ground all are done alike, those that stand firm in vain: so the compiler can do several at
+    # once.
     left, right, bottom, top = rules.left, rules.right, rules.bottom, rules.top
     low_sum, high_sum = rules.low_sum, rules.high_sum
     low_difference, high_difference = rules.low_difference, rules.high_difference
-    for a in count(0, lanes(n) if rules.convex else 0):
+    for a in count(0, lanes(n)):
         old_x, old_y = work.real[BODY_X, a], work.real[BODY_Y, a]
         rim = work.real[BODY_RIM, a]
         x, y = min(max(old_x, left + rim), right - rim), min(max(old_y, bottom + rim), top - rim)
@@ -200,9 +205,6 @@ def confine(n: int, work: Work, units: Real, rules: Rules, ground: Ground) -> No
         firm = work.whole[BODY_INTENT, a] == ANCHOR
         work.real[BODY_X, a] = old_x if firm else x
         work.real[BODY_Y, a] = old_y if firm else y
-    for a in count(0, 0 if rules.convex else n):
-        if work.whole[BODY_INTENT, a] != ANCHOR:
-            slide(a, work, units, rules, ground)
 
 
 @inlined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,7 @@ def own_map(battle_map: BattleMap) -> BattleMap:
         if not units:
             raise EnvError(f"{name} has no {side}.")
         for unit in units:
-            if unit not in known:
-                raise EnvError(
-                    f"{name}: unknown unit {unit!r} among its {side}.{did_you_mean(str(unit), known)} "
-                    f"Units are {', '.join(known)}."
-                )
+            _known(name, "unit", unit, known, f" among its {side}")
         _places(f"{name}: {start}", places, (len(units), 2))
         for unit, column in getattr(battle_map, bits):
             if not 0 <= column < battle_map.unit_type_bits:
@@ -100,12 +97,7 @@ def own_map(battle_map: BattleMap) -> BattleMap:
     for goal in ("enemy_goal", "enemy_goal_end", "ally_goal"):
         if getattr(battle_map, goal) is not None:
             _places(f"{name}: {goal}", getattr(battle_map, goal), (2,))
-    if battle_map.terrain not in terrain_names():
-        raise EnvError(
-            f"{name}: unknown terrain {battle_map.terrain!r}."
-            f"{did_you_mean(str(battle_map.terrain), terrain_names())} "
-            f"Terrains are {', '.join(terrain_names())}."
-        )
+    _known(name, "terrain", battle_map.terrain, terrain_names())
     whole(f"{name}: limit", battle_map.limit, 1)
     n_units = len(battle_map.agents) + len(battle_map.enemies)
     if n_units > PITCH:
@@ -121,12 +113,7 @@ def saved_state(saved: dict[str, Any], own: dict[str, Any]) -> None:
     """
     if not isinstance(saved, dict) or saved.keys() != own.keys():
         raise EnvError(f"a saved state has the entries {', '.join(own)}; this one has others.")
-    shapes = [
-        {name: np.shape(value) for name, value in state[group].items()}
-        for group in ("battles", "outputs")
-        for state in (saved, own)
-    ]
-    if saved["map"] != own["map"] or shapes[::2] != shapes[1::2]:
+    if saved["map"] != own["map"] or _shapes(saved) != _shapes(own):
         theirs, ours = (len(state["battles"].get("battle", ())) for state in (saved, own))
         raise EnvError(
             f"saved state is of {theirs} battles on {saved['map']!r}, "
@@ -138,6 +125,18 @@ def saved_state(saved: dict[str, Any], own: dict[str, Any]) -> None:
         raise EnvError(
             f"saved state is of battles with {', '.join(f'{k}={before.get(k)}' for k in differ)}; "
             f"these have {', '.join(f'{k}={now.get(k)}' for k in differ)}."
+        )
+
+
+def _shapes(state: dict[str, Any]) -> list[dict[str, tuple[int, ...]]]:
+    return [{k: np.shape(v) for k, v in state[group].items()} for group in ("battles", "outputs")]
+
+
+def _known(where: str, kind: str, name: Any, names: Collection[str], among: str = "") -> None:
+    if name not in names:
+        raise EnvError(
+            f"{where}: unknown {kind} {name!r}{among}.{did_you_mean(str(name), names)} "
+            f"{kind.capitalize()}s are {', '.join(names)}."
         )
 
 

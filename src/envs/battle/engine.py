@@ -1,8 +1,7 @@
 """The compiled entry points: restart battles, step them, look at arbitrary unit records.
 
 One battle after the other goes through a whole env step, so that the few kilobytes it touches stay in the
-cache.
-An env step is ``step_mul`` game loops.
+cache. An env step is ``step_mul`` game loops.
 """
 
 from __future__ import annotations
