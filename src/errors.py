@@ -49,6 +49,10 @@ class CheckpointError(PhalanxError):
     """A checkpoint is missing, broken, or belongs to another config."""
 
 
+class DivergedError(PhalanxError):
+    """A loss, a gradient or a number from an environment is not finite: going on would spoil the run."""
+
+
 class TrackingError(PhalanxError):
     """A tracking command (not a run: tracking never ends a run) cannot go on."""
 
