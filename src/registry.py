@@ -155,8 +155,12 @@ def load_builtin_parts() -> None:
     for registry in REGISTRIES.values():
         package = importlib.import_module(f"{root}.{registry.package}")
         for module in pkgutil.iter_modules(package.__path__):
+            name = f"{package.__name__}.{module.name}"
             if not module.ispkg:
-                importlib.import_module(f"{package.__name__}.{module.name}")
+                importlib.import_module(name)
+            elif any((Path(folder) / module.name / "model.py").exists() for folder in package.__path__):
+                # A part that is a folder stands in its module ``model``.
+                importlib.import_module(f"{name}.model")
 
 
 def needs(part: type[Any]) -> tuple[str, ...]:

@@ -64,8 +64,11 @@ class QLearner:
         self.policy = policy.to(device)
         self.mixer = mixer.to(device)
         self.world_model = world_model.to(device)
-        self.target_agent = copy.deepcopy(self.policy.agent).requires_grad_(False)
-        self.target_mixer = copy.deepcopy(self.mixer).requires_grad_(False)
+        # Copied together: what the world model knows of the agent becomes the copy of the agent.
+        self.target_agent, self.target_mixer, self.target_world_model = (
+            part.requires_grad_(False)
+            for part in copy.deepcopy((self.policy.agent, self.mixer, self.world_model))
+        )
         self.parameters = [
             p for part in (self.policy, self.mixer, self.world_model) for p in part.parameters()
         ]
@@ -103,12 +106,11 @@ class QLearner:
             target_values = packing.pack(unrolled_target.values)[after]
             judge = values.detach()[after] if self.config.double_q else target_values
             best = judge.masked_fill(~avail[after], -torch.inf).argmax(dim=-1, keepdim=True)
-            # The target mixer sees the online world model's context: the world model has no target
-            # copy, and a second pass would only repeat the one above.
+            context_target = self.target_world_model.context(unrolled_target, batch, packing)
             q_next = self.target_mixer(
                 target_values.gather(-1, best).squeeze(-1),
                 state[after],
-                None if context is None else context.detach()[after],
+                None if context_target is None else context_target[after],
             )
             target = td_target(reward, terminated, q_next, self.config.gamma)
 
@@ -150,6 +152,7 @@ class QLearner:
             "world_model": self.world_model.state_dict(),
             "target_agent": self.target_agent.state_dict(),
             "target_mixer": self.target_mixer.state_dict(),
+            "target_world_model": self.target_world_model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "n_updates": self.n_updates,
             "metrics": self._metrics.state_dict(),
@@ -157,7 +160,15 @@ class QLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`."""
-        for name in ("policy", "mixer", "world_model", "target_agent", "target_mixer", "optimiser"):
+        for name in (
+            "policy",
+            "mixer",
+            "world_model",
+            "target_agent",
+            "target_mixer",
+            "target_world_model",
+            "optimiser",
+        ):
             getattr(self, name).load_state_dict(state[name])
         self.n_updates = state["n_updates"]
         self._metrics.load_state_dict(state["metrics"], self.device)
@@ -165,6 +176,7 @@ class QLearner:
     def _update_targets(self) -> None:
         self.target_agent.load_state_dict(self.policy.agent.state_dict())
         self.target_mixer.load_state_dict(self.mixer.state_dict())
+        self.target_world_model.load_state_dict(self.world_model.state_dict())
 
 
 def _optimiser(config: QLearner.Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

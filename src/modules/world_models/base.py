@@ -43,12 +43,18 @@ class WorldModel(nn.Module, ABC):
     def forward(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
     ) -> WorldModelOutput:
-        """Look at a whole batch.
+        """Look at a whole batch and learn from it.
 
         Args:
             unrolled: the online agent over the batch's T + 1 entries.
             packing: rows of the entries that exist.
         """
+
+    @abstractmethod
+    def context(
+        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
+    ) -> Tensor | None:
+        """The context (P, C) alone. Target networks ask their own copy, with their own agent's output."""
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor | float:

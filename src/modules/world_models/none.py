@@ -30,3 +30,7 @@ class NoWorldModel(WorldModel):
     ) -> WorldModelOutput:
         """Nothing to add."""
         return WorldModelOutput()
+
+    def context(self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing) -> None:
+        """Nothing to add."""
+        return None

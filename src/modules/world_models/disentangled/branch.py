@@ -9,19 +9,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..layers.gala import GALA
-from ..layers.gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
-from ..layers.vae import JointAutoEncoder, linear_of_parts
+from ...layers.packing import Packing
+from .gala import GALA, Operators
+from .gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
+from .scale import mean_over_living
+from .vae import JointAutoEncoder, linear_of_parts
 
 Draw = Callable[[torch.Size], Tensor]
 """Standard normal noise of a given shape, one row per entry."""
-
-
-class BranchOutput(NamedTuple):
-    """What a branch makes of P entries."""
-
-    context: Tensor  # (P, C), its share of what the mixer gets, before masking
-    losses: dict[str, Tensor]  # scalars: kl (where there is a distribution) and rec
 
 
 @dataclass(frozen=True)
@@ -33,11 +28,14 @@ class BranchSettings:
     rollout_dim: int
     gala_hidden_dim: int
     vae_hidden_dim: int
+    own_rows: bool
     posterior: Literal["gala", "vae"]
     prior: bool
     horizon: int
     kl_alpha: float | None
-    detach: bool
+    detach_prior: bool
+    residual: bool
+    sample: bool
 
     @property
     def joint_dim(self) -> int:
@@ -53,28 +51,80 @@ class BranchSettings:
         """The network of a posterior over node features of this length."""
         Z = self.latent_dim
         if self.posterior == "gala":
-            return GALA(features, self.gala_hidden_dim, 2 * Z, Z, recurrent=recurrent)
+            return GALA(
+                features,
+                self.gala_hidden_dim,
+                2 * Z,
+                Z,
+                recurrent=recurrent,
+                own_rows=self.own_rows,
+            )
         return JointAutoEncoder(
             self.n_agents, features, self.vae_hidden_dim, 2 * Z, Z, recurrent=recurrent
         )
 
-    def aggregate(self, linear: nn.Linear, states: list[Tensor]) -> Tensor:
-        """Context (P, C) from the team's latents (P, N Z) at each step; that map always learns from TD."""
-        return linear_of_parts(linear, [s.detach() for s in states] if self.detach else states)
+    def of_agents(self, state: Tensor) -> Tensor:
+        """Latents (R, N, Z) in a team's latent (R, N Z)."""
+        return state.view(len(state), self.n_agents, self.latent_dim)
 
-    def kl_loss(self, posterior: Gaussian, prior: Gaussian | None) -> Tensor:
+    def kl_loss(
+        self, posterior: Gaussian, prior: Gaussian | None, living: Tensor | None
+    ) -> Tensor:
         """``KL(prior || N(0, I)) + KL(posterior || prior)``, the second balanced unless switched off.
 
-        Averaged over entries and dimensions. Choice: without a prior network (ablation) the posterior is
-        held by N(0, I) itself, as in an ordinary variational auto-encoder.
+        Averaged over entries, living agents and dimensions. Choice: without a prior network (ablation) the
+        posterior is held by N(0, I) itself, as in an ordinary variational auto-encoder.
+
+        Args:
+            posterior: over (P, N Z). prior: over (P, N Z). living: (P, N) bool, or all.
         """
         if prior is None:
-            return kl_standard_normal(posterior).mean()
-        if self.kl_alpha is None:
-            between = kl_divergence(posterior, prior)
+            divergence = kl_standard_normal(posterior)
         else:
-            between = balanced_kl(posterior, prior, self.kl_alpha)
-        return (kl_standard_normal(prior) + between).mean()
+            if self.kl_alpha is None:
+                between = kl_divergence(posterior, prior)
+            else:
+                between = balanced_kl(posterior, prior, self.kl_alpha)
+            divergence = kl_standard_normal(prior) + between
+        return mean_over_living(self.of_agents(divergence), living)
+
+
+class Entries(NamedTuple):
+    """Entries of a batch that a branch looks at: what is the same for all branches.
+
+    Axes: P entries, N agents.
+    """
+
+    operators: Operators  # (P, N, N)
+    packing: Packing
+    living: Tensor | None  # (P, N) bool, or all live
+    draw: Draw
+
+
+class Steps(NamedTuple):
+    """Pairs of entries with one step between them, M of them."""
+
+    before: Tensor  # (M,) row of the entry before
+    after: slice  # rows of the entries after, in the same order
+    operators: Operators  # (M, N, N) of the graph before
+    living: Tensor | None  # (M, N) bool, who is alive after the step
+
+    @classmethod
+    def of(cls, entries: Entries) -> Steps:
+        """All steps between the entries."""
+        before = entries.packing.previous
+        after = slice(entries.packing.sizes[0], None)
+        return cls(
+            before,
+            after,
+            Operators(*(operator[before] for operator in entries.operators)),
+            None if entries.living is None else entries.living[after],
+        )
+
+
+def aggregate(linear: nn.Linear, states: list[Tensor]) -> Tensor:
+    """Context (P, C) from the team's latents (P, N Z) at each step."""
+    return linear_of_parts(linear, states)
 
 
 class Noise:

@@ -6,8 +6,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.gala import GALA, Operators
-from .branch import BranchOutput, BranchSettings
+from .branch import BranchSettings, Entries
+from .gala import GALA, Operators
+from .scale import RunningVariance
 
 
 class Static(nn.Module):
@@ -21,30 +22,37 @@ class Static(nn.Module):
 
     def __init__(self, settings: BranchSettings, obs_dim: int) -> None:
         super().__init__()
-        self.settings = settings
         Z = settings.latent_dim
-        self.autoencoder = GALA(obs_dim, settings.gala_hidden_dim, Z, Z)
+        self.autoencoder = GALA(
+            obs_dim, settings.gala_hidden_dim, Z, Z, own_rows=settings.own_rows
+        )
         self.aggregate = nn.Linear(settings.n_agents * obs_dim, settings.rollout_dim)
+        self.scale = RunningVariance()
 
-    def forward(self, obs: Tensor, operators: Operators, learn: bool) -> BranchOutput:
-        """Context for obs (P, N, O), and loss if the branch is to ``learn`` from these entries."""
-        hidden = self.autoencoder.expand(self.autoencoder.encode(obs, operators), operators)
-        context = self._aggregate(hidden.detach() if self.settings.detach else hidden)
-        if not learn:
-            return BranchOutput(context, {})
-        return BranchOutput(context, {"rec": F.mse_loss(self.autoencoder.fourth(hidden), obs)})
+    def features(self, obs: Tensor, operators: Operators) -> Tensor:
+        """What the reconstruction of obs (P, N, O) is made of, before the last weights."""
+        return self.autoencoder.expand(self.autoencoder.encode(obs, operators), operators)
 
-    def _aggregate(self, hidden: Tensor) -> Tensor:
-        """``aggregate(fourth(hidden))`` over all agents at once, as one linear map (P, N, hidden) -> (P, C).
+    def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
+        """``rec``: share of the variance of living agents' obs (P, N, O) that is lost."""
+        guess = self.autoencoder.fourth(self.features(obs, entries.operators))
+        return {"rec": self.scale.share(guess, obs, entries.living)}
+
+    def context(self, features: Tensor, *, detach: bool) -> Tensor:
+        """(P, C): ``aggregate(fourth(features))`` over all agents at once, as one linear map.
 
         The two maps are multiplied first, which is nothing next to reconstructing every observation.
+
+        Args:
+            features: (P, N, .) of :meth:`features`.
+            detach: no gradient for the auto-encoder's weights.
         """
         last, stack = self.autoencoder.fourth, self.aggregate
         per_agent = rearrange(stack.weight, "c (n o) -> c n o", o=last.out_features)
         last_weight: Tensor = last.weight
         last_bias: Tensor = last.bias
-        if self.settings.detach:
+        if detach:
             last_weight, last_bias = last_weight.detach(), last_bias.detach()
         weight = rearrange(per_agent @ last_weight, "c n h -> c (n h)")
         bias = stack.bias + per_agent.sum(dim=1) @ last_bias
-        return F.linear(hidden.flatten(1), weight, bias)
+        return F.linear(features.flatten(1), weight, bias)

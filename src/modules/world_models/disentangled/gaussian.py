@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 # Means lie within +-5, log-variances within (-8, 2): wide enough for latents pulled to N(0, I).
-MEAN_BOUND, _MIN_LOGVAR, _MAX_LOGVAR = 5.0, -8.0, 2.0
+MEAN_BOUND, LOW_LOGVAR = 5.0, -8.0
+LOW_MEAN = -MEAN_BOUND
+BOUND = 10.0
+"""Width of the range of both, so that one sigmoid serves them."""
+SLOPE = 4 / BOUND
+"""Of what enters the sigmoid: its output then has slope 1 in the middle."""
 
 
 class Gaussian(NamedTuple):
@@ -25,12 +30,10 @@ class Gaussian(NamedTuple):
         before it has learnt anything (with random weights its scan can grow at every step of the episode),
         and the mixer, whose weights depend on it, follows.
         """
-        width = 2 * MEAN_BOUND
-        assert width == _MAX_LOGVAR - _MIN_LOGVAR, "one sigmoid serves both halves"
         z = parameters.shape[-1] // 2
-        low = parameters.new_tensor((-MEAN_BOUND, _MIN_LOGVAR)).repeat_interleave(z)
-        # Slope 1 in the middle, where networks start: mean 0, standard deviation 0.22.
-        bounded = torch.add(low, parameters.mul(4 / width).sigmoid_(), alpha=width)
+        low = parameters.new_tensor((LOW_MEAN, LOW_LOGVAR)).repeat_interleave(z)
+        # In the middle, where networks start: mean 0, standard deviation 0.22.
+        bounded = torch.add(low, parameters.mul(SLOPE).sigmoid_(), alpha=BOUND)
         return cls(*bounded.chunk(2, dim=-1))
 
     def sample(self, noise: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 Axes: R rows (moments of episodes), N agents, F features. A graph is (R, N, N) of zeros and ones, symmetric,
 with a zero diagonal. On the complete graph smoothing replaces every agent's features by the team's mean: all
-that tells agents apart is lost. Useful graphs are sparser. Even so, agents smoothed together are hard to tell
-apart again; ``none`` shows what the graph costs.
+that tells agents apart is lost, but for what layers with weights for a node's own row keep. Useful graphs are
+sparser; ``none`` shows what the graph costs.
 """
 
 from __future__ import annotations
@@ -86,20 +86,27 @@ def knn(
 ) -> Tensor:
     """The nearest by cosine similarity, made symmetric by maximum.
 
-    Choice: an agent looks for at most half of the others, so that the graph of a small team is not the
-    complete one. Two agents stay unlinked.
+    Choice: an agent looks for at most half of the other living, so that the graph of a small team, or of
+    what is left of a team, is not the complete one. Two agents stay unlinked.
     """
-    neighbours = min(neighbours, (features.shape[1] - 1) // 2)
+    R, N = features.shape[:2]
     products = torch.bmm(features, features.transpose(1, 2))
     lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
     # Dividing by the own length as well would not change who is nearest to whom.
     similarity = products / lengths[:, None, :]
     similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
-    if alive is not None:
+    most = min(neighbours, (N - 1) // 2)
+    if alive is None:
+        nearest = similarity.topk(most, dim=-1, sorted=False).indices
+        linked: float | Tensor = 1.0
+    else:
         similarity.masked_fill_(~alive[:, None, :], -torch.inf)
-    nearest = similarity.topk(neighbours, dim=-1, sorted=False).indices
-    graph = torch.zeros_like(similarity).scatter_(-1, nearest, 1.0)
-    graph.diagonal(dim1=1, dim2=2).zero_()  # chosen where too few others are alive
+        nearest = similarity.topk(most, dim=-1, sorted=True).indices
+        wanted = torch.div(alive.sum(dim=1) - 1, 2, rounding_mode="floor")  # (R,)
+        place = torch.arange(most, device=features.device)
+        linked = (place < wanted[:, None])[:, None, :].expand(R, N, most).to(similarity.dtype)
+    graph = torch.zeros_like(similarity)
+    graph = graph.scatter_(-1, nearest, linked)
     return torch.maximum(graph, graph.transpose(1, 2))
 
 

@@ -1,0 +1,1 @@
+"""World model of VDFD: three branches whose imagination conditions the mixer (``model.py``)."""

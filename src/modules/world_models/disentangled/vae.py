@@ -1,0 +1,156 @@
+"""Fully connected networks over all agents at once, for priors and for the ablation without graphs.
+
+Axes: R rows (moments of episodes), N agents, F features, Z latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .gala import Operators
+from ...layers.packing import Packing
+from .gaussian import MEAN_BOUND, Gaussian
+
+
+def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
+    """``layer`` applied to ``parts`` (R, F_i) laid side by side, without laying them there."""
+    weights = torch.split(layer.weight, [part.shape[1] for part in parts], dim=1)
+    total = F.linear(parts[0], weights[0], layer.bias)
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total.addmm_(part, weight.t())
+    return total
+
+
+class TransitionVAE(nn.Module):
+    """Variational auto-encoder whose code is the team's next latent: a hidden layer each way.
+
+    Choice: the mean is the latent before plus a change. A latent moves little in a step, and a map through
+    a hidden layer narrower than it could not even leave it as it is. It stays where posteriors can be.
+
+    Args:
+        latent: length of the joint latent.
+        hidden: width of the hidden layers.
+        n_agents: N. n_actions: A of the actions that are encoded and reconstructed too, 0 for none.
+    """
+
+    def __init__(self, latent: int, hidden: int, n_agents: int, n_actions: int = 0) -> None:
+        super().__init__()
+        self.latent, self.n_agents, self.n_actions = latent, n_agents, n_actions
+        features = latent + n_agents * n_actions
+        self.first = nn.Linear(features, hidden)
+        self.second = nn.Linear(hidden, 2 * latent)
+        self.third = nn.Linear(latent, hidden)
+        self.fourth = nn.Linear(hidden, features)
+
+    def encode(self, before: Tensor, actions: Tensor | None = None) -> Gaussian:
+        """Distribution over the latent (R, latent) that follows ``before`` (R, latent).
+
+        Args:
+            actions: where there are any, (R, N) int64, each plus one and 0 for none; or (R, N, A), shares of
+                each action, through which gradients flow.
+        """
+        if actions is None:
+            hidden = self.first(before)
+        elif actions.is_floating_point():
+            hidden = linear_of_parts(self.first, (before, actions.flatten(1)))
+        else:
+            # The product with one-hot actions is a sum of columns of the weights.
+            weight, table = self.first.weight.split([self.latent, self.first.in_features - self.latent], 1)
+            table = table.t().unflatten(0, (self.n_agents, self.n_actions))
+            table = F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # 0: no action
+            first = torch.arange(self.n_agents, device=actions.device) * (self.n_actions + 1)
+            hidden = F.embedding_bag(actions + first, table, mode="sum")
+            hidden = hidden + F.linear(before, weight, self.first.bias)
+        change = Gaussian.of(self.second(torch.relu(hidden)))
+        mean = (before + change.mean).clamp(-MEAN_BOUND, MEAN_BOUND)
+        return Gaussian(mean, change.logvar)
+
+    def decode(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent before (R, latent) and actions (R, N, A) that led to a latent (R, latent)."""
+        x = self.fourth(torch.relu(self.third(latent)))
+        before, actions = x.split([self.latent, x.shape[1] - self.latent], dim=1)
+        return before, actions.unflatten(1, (self.n_agents, self.n_actions))
+
+
+class JointAutoEncoder(nn.Module):
+    """What :class:`~phalanx.modules.world_models.disentangled.gala.GALA` does, without a graph: all agents as one vector.
+
+    Takes the same arguments and operators, and ignores the operators. Its size grows with N.
+    """
+
+    def __init__(
+        self,
+        n_agents: int,
+        features: int,
+        hidden: int,
+        code: int,
+        latent: int,
+        *,
+        recurrent: bool = False,
+    ) -> None:
+        super().__init__()
+        N = n_agents
+        self.n_agents = N
+        self.first = nn.Linear(N * features, hidden)
+        self.first_latent = nn.Linear(N * latent, hidden, bias=False) if recurrent else None
+        self.second = nn.Linear(hidden, N * code)
+        self.third = nn.Linear(N * latent, hidden)
+        self.fourth = nn.Linear(hidden, N * features)
+        self.fourth_latent = nn.Linear(hidden, N * latent) if recurrent else None
+
+    def project(self, x: Tensor, operators: Operators) -> Tensor:
+        """The part (R, hidden) of the first layer, before its activation, that x (R, N, F) makes."""
+        y: Tensor = self.first(x.flatten(1))
+        return y
+
+    def scan(
+        self, projected: Tensor, smooth: Tensor, noise: Tensor | None, packing: Packing
+    ) -> tuple[Gaussian, Tensor]:
+        """Posteriors and samples, or means, of packed rows (P, hidden) that each see the one before."""
+        assert self.first_latent is not None, "only a recurrent auto-encoder sees an earlier latent"
+        # split, not slices: the gradient of a slice is a zeroed copy of the whole.
+        sizes = list(packing.sizes)
+        drives = torch.split(projected, sizes)
+        noises = [None] * len(drives) if noise is None else torch.split(noise, sizes)
+        posteriors, latents = [], []
+        latent: Tensor | None = None
+        for drive, epsilon in zip(drives, noises, strict=True):
+            if latent is not None:
+                drive = drive + self.first_latent(latent[: len(drive)].flatten(1))
+            posterior = Gaussian.of(self._split(self.second(torch.relu(drive))))
+            latent = posterior.mean if epsilon is None else posterior.sample(epsilon)
+            posteriors.append(posterior)
+            latents.append(latent)
+        means, logvars = zip(*posteriors, strict=True)
+        return Gaussian(torch.cat(means), torch.cat(logvars)), torch.cat(latents)
+
+    def encode(self, x: Tensor, operators: Operators) -> Tensor:
+        """Code (R, N, Z') of x (R, N, F)."""
+        return self._split(self.second(torch.relu(self.project(x, operators))))
+
+    def decode(self, latent: Tensor, operators: Operators) -> Tensor:
+        """Features (R, N, F) of latent (R, N, Z)."""
+        return self._split(self.fourth(self._expand(latent)))
+
+    def decode_change(self, before: Tensor, after: Tensor, operators: Operators) -> Tensor:
+        """``decode(after) - decode(before)`` (R, N, F)."""
+        change = self._expand(after) - self._expand(before)
+        return self._split(F.linear(change, self.fourth.weight))
+
+    def decode_both(self, latent: Tensor, operators: Operators) -> tuple[Tensor, Tensor]:
+        """Latent of the step before (R, N, Z) and features (R, N, F), where recurrent."""
+        assert self.fourth_latent is not None, (
+            "only a recurrent auto-encoder knows an earlier latent"
+        )
+        hidden = self._expand(latent)
+        return self._split(self.fourth_latent(hidden)), self._split(self.fourth(hidden))
+
+    def _expand(self, latent: Tensor) -> Tensor:
+        return torch.relu(self.third(latent.flatten(1)))
+
+    def _split(self, joint: Tensor) -> Tensor:
+        return joint.view(joint.shape[0], self.n_agents, -1)
