@@ -1,9 +1,12 @@
-"""Q-learning on whole episodes: IQL, VDN, QMIX and, with a world model, VDFD."""
+"""Q-learning on whole episodes: IQL, VDN, QMIX, QPLEX and, with a world model, VDFD."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -11,75 +14,146 @@ from torch import Tensor, nn
 
 from ..data.batch import EpisodeBatch
 from ..envs.protocol import EnvSpec
+from ..modules.agents.base import AgentOutput
 from ..modules.layers.packing import Packing
+from ..modules.mixers.base import Choice, Mixer, available
 from ..modules.policies.value import ValuePolicy
-from ..modules.world_models.base import WorldModel, weighted_sum
+from ..modules.world_models.base import WorldModel, WorldModelOutput, weighted_sum
 from ..registry import LEARNERS, PartConfig
-from .sums import MetricSums
+from .base import Learner
+from .targets import td_lambda_target, td_target
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, gamma: float) -> Tensor:
-    """One-step target ``r + gamma * V(next)``, nothing beyond the end of the task.
+@dataclass(frozen=True)
+class Gathered:
+    """What the losses of one update read: the M steps of a batch, and the entries these led to.
 
-    A step that only the clock stopped (truncated, not terminated) is followed by a value like any other.
-
-    Args:
-        reward: (M,). terminated: (M,) bool. next_value: (M, K), K = 1 for a team value, N without mixing.
-
-    Returns:
-        (M, K).
+    Rows are the steps that exist, in the order of :class:`~phalanx.modules.layers.packing.Packing`.
     """
-    return reward[:, None] + gamma * next_value.masked_fill(terminated[:, None], 0.0)
+
+    batch: EpisodeBatch
+    packing: Packing
+    values: Tensor  # (M, N, A) of the online agents at each step
+    avail_actions: Tensor  # (M, N, A) bool
+    state: Tensor  # (M, S)
+    context: Tensor | None  # (M, C) of the world model
+    taken: Choice  # (M, N) each, what was done
+    reward: Tensor  # (M,)
+    terminated: Tensor  # (M,) bool
+    next_state: Tensor  # (M, S)
+    next_context: Tensor | None  # (M, C)
+    next_choice: Choice  # (M, N) each, the greedy actions there, valued by the target agents
+    imagined: WorldModelOutput
+    unrolled: AgentOutput  # the online agents over the whole batch
+    unrolled_target: AgentOutput
+
+    @property
+    def hidden(self) -> Tensor:
+        """(M, N, H) what the online agents remember at each step."""
+        return self.packing.pack(self.unrolled.hidden)[self.packing.previous]
+
+    @property
+    def next_hidden(self) -> Tensor:
+        """(M, N, H) what the target agents remember after each step."""
+        return self.packing.pack(self.unrolled_target.hidden)[self.batch.batch_size :]
+
+    @cached_property
+    def greedy(self) -> Choice:
+        """(M, N) each: what the online agents would do at each step."""
+        actions = available(self.values.detach(), self.avail_actions).argmax(dim=-1)
+        return Choice.of(self.values, self.avail_actions, actions)
+
+
+class QConfig(PartConfig):
+    """Keys of all learners of the family."""
+
+    gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
+    td_lambda: float = Field(
+        0.0, ge=0, le=1, description="decay of longer returns in the target; 0: one step"
+    )
+    lr: float = Field(5e-4, gt=0, description="learning rate")
+    optim: Literal["rmsprop", "adam"] = Field("rmsprop", description="optimiser")
+    optim_alpha: float = Field(0.99, ge=0, lt=1, description="smoothing of RMSprop")
+    optim_eps: float = Field(1e-5, gt=0, description="term that keeps the optimiser stable")
+    grad_norm_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
+    double_q: bool = Field(
+        True, description="the online network chooses the action the target network values"
+    )
+    target_update_interval: int = Field(
+        200, ge=1, description="gradient updates between copies to the target networks"
+    )
 
 
 @LEARNERS.register("q_learner")
-class QLearner:
-    """Q-learning with target networks on the mixed value of the team (PyMARL's q_learner)."""
+class QLearner(Learner):
+    """Q-learning with target networks on the mixed value of the team (PyMARL's q_learner).
 
-    class Config(PartConfig):
-        gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
-        lr: float = Field(5e-4, gt=0, description="learning rate")
-        optim: Literal["rmsprop", "adam"] = Field("rmsprop", description="optimiser")
-        optim_alpha: float = Field(0.99, ge=0, lt=1, description="smoothing of RMSprop")
-        optim_eps: float = Field(1e-5, gt=0, description="term that keeps the optimiser stable")
-        grad_norm_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
-        double_q: bool = Field(
-            True, description="the online network chooses the action the target network values"
-        )
-        target_update_interval: int = Field(
-            200, ge=1, description="gradient updates between copies to the target networks"
-        )
+    Relatives say what they compare in :meth:`losses`, and what networks they have of their own in
+    :meth:`own_modules`.
+    """
+
+    Config = QConfig
+
+    on_policy: ClassVar[bool] = False
 
     def __init__(
         self,
-        config: Config,
+        config: QConfig,
         spec: EnvSpec,
         *,
         policy: ValuePolicy,
-        mixer: nn.Module,
+        mixer: Mixer,
         world_model: WorldModel,
         device: torch.device,
     ) -> None:
-        self.config, self.spec, self.device = config, spec, device
+        super().__init__(device)
+        self.config, self.spec = config, spec
         self.policy = policy.to(device)
         self.mixer = mixer.to(device)
         self.world_model = world_model.to(device)
-        self.target_agent = copy.deepcopy(self.policy.agent).requires_grad_(False)
-        self.target_mixer = copy.deepcopy(self.mixer).requires_grad_(False)
-        self.parameters = [
-            p for part in (self.policy, self.mixer, self.world_model) for p in part.parameters()
-        ]
-        self.optimiser = _optimiser(config, self.parameters)
-        self.n_updates = 0
-        self._metrics = MetricSums()
+        self.own = {name: module.to(device) for name, module in self.own_modules().items()}
+        trained = {"policy": policy, "mixer": mixer, "world_model": world_model, **self.own}
+        self.parameters = [p for module in trained.values() for p in module.parameters()]
+        self.optimisers = [_optimiser(config, self.parameters)]
+        self.target_agent = _frozen_copy(self.policy.agent)
+        self.target_mixer = _frozen_copy(self.mixer)
+        self.target_own = {name: _frozen_copy(module) for name, module in self.own.items()}
+        self.modules = {
+            **trained,
+            "target_agent": self.target_agent,
+            "target_mixer": self.target_mixer,
+            **{f"target_{name}": module for name, module in self.target_own.items()},
+        }
 
-    def learn(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
-        """One gradient update.
+    def own_modules(self) -> dict[str, nn.Module]:
+        """Networks the learner trains besides the run's parts; each gets a target copy."""
+        return {}
 
-        Returns:
-            Metrics of this update as scalars on the device. Reading them waits for the device, so
-            training only adds them up; :meth:`metrics` gives their means.
-        """
+    def update(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
+        """One gradient update, and now and then one of the target networks."""
+        gathered = self.gather(batch)
+        losses, metrics = self.losses(gathered)
+        imagined = gathered.imagined
+        loss = torch.as_tensor(
+            weighted_sum(losses, self.loss_weights)
+            + weighted_sum(imagined.losses, self.world_model.loss_weights)
+        )
+        parts = {**losses, **imagined.losses}
+        grad_norm = self.descend(loss, parts, self.optimisers, self.config.grad_norm_clip)
+        if (self.n_updates + 1) % self.config.target_update_interval == 0:
+            self._update_targets()
+        return {
+            "loss": loss,
+            "grad_norm": grad_norm,
+            **metrics,
+            **{f"loss_{name}": value for name, value in parts.items()},
+            **imagined.metrics,
+        }
+
+    def gather(self, batch: EpisodeBatch) -> Gathered:
+        """Run the networks over ``batch`` and pick what belongs to its steps."""
         # Rows of the entries that exist: P = M + B, for M steps and the B entries after the last ones.
         packing = Packing.of(batch.lengths + 1, batch.max_t + 1, self.device)
         before, after = packing.previous, slice(batch.batch_size, None)
@@ -95,79 +169,86 @@ class QLearner:
         imagined = self.world_model(unrolled, batch, packing)
         context = imagined.context  # (P, C) or None
 
-        chosen = values[before].gather(-1, actions[..., None]).squeeze(-1)  # (M, N)
-        q_taken = self.mixer(chosen, state[before], None if context is None else context[before])
-
         with torch.no_grad():
             unrolled_target = self.policy.unroll(batch, agent=self.target_agent)
             target_values = packing.pack(unrolled_target.values)[after]
-            judge = values.detach()[after] if self.config.double_q else target_values
-            best = judge.masked_fill(~avail[after], -torch.inf).argmax(dim=-1, keepdim=True)
+            judge = values[after] if self.config.double_q else target_values
+            best = available(judge, avail[after]).argmax(dim=-1)
+            next_choice = Choice.of(target_values, avail[after], best)
             # The target mixer sees the online world model's context: the world model has no target
             # copy, and a second pass would only repeat the one above.
-            q_next = self.target_mixer(
-                target_values.gather(-1, best).squeeze(-1),
-                state[after],
-                None if context is None else context.detach()[after],
-            )
-            target = td_target(reward, terminated, q_next, self.config.gamma)
+            target_context = None if context is None else context.detach()
 
-        td_error = q_taken - target  # (M, 1), or (M, N) without mixing
-        loss_td = td_error.square().mean()
-        loss = loss_td + weighted_sum(imagined.losses, self.world_model.loss_weights)
+        values = values[before]
+        return Gathered(
+            batch=batch,
+            packing=packing,
+            values=values,
+            avail_actions=avail[before],
+            state=state[before],
+            context=None if context is None else context[before],
+            taken=Choice.of(values, avail[before], actions),
+            reward=reward,
+            terminated=terminated,
+            next_state=state[after],
+            next_context=None if target_context is None else target_context[after],
+            next_choice=next_choice,
+            imagined=imagined,
+            unrolled=unrolled,
+            unrolled_target=unrolled_target,
+        )
 
-        self.optimiser.zero_grad()
-        loss.backward()
-        grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
-        self.optimiser.step()
-        self.n_updates += 1
-        if self.n_updates % self.config.target_update_interval == 0:
-            self._update_targets()
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Weight of each of :meth:`losses` in the total, by name."""
+        return {"td": 1.0}
 
+    def losses(self, g: Gathered) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Scalars to descend, by name, and metrics: the squared TD error of the team's value."""
+        q_taken = self.mixer(g.taken, g.state, g.context)  # (M, 1), or (M, N) without mixing
+        with torch.no_grad():
+            q_next = self.target_mixer(g.next_choice, g.next_state, g.next_context)
+            target = self.target(g, q_next)
+        td_error = q_taken - target
+        return {"td": td_error.square().mean()}, self.describe(q_taken, target)
+
+    def target(self, g: Gathered, next_value: Tensor) -> Tensor:
+        """(M, K) what the values of the steps are compared with; ``next_value`` (M, K) follows them."""
+        config, batch = self.config, g.batch
+        if not config.td_lambda:
+            return td_target(g.reward, g.terminated, next_value, config.gamma)
+        B, T = batch.batch_size, batch.max_t
+        place, K = g.packing.previous_step, next_value.shape[-1]
+        padded = next_value.new_zeros(B * T, K).index_copy(0, place, next_value).view(B, T, K)
+        last = batch.lengths.to(self.device)[:, None] - 1
+        goes_on = torch.arange(T, device=self.device) < last
+        returns = td_lambda_target(
+            batch.reward, batch.terminated, padded, goes_on, config.gamma, config.td_lambda
+        )
+        return returns.flatten(0, 1).index_select(0, place)
+
+    def describe(self, q_taken: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Metrics of values (M, K) and targets (M, K)."""
         # As in PyMARL, values are per agent: the team's value divided by N.
         per_agent = q_taken.shape[-1] / self.spec.n_agents
-        metrics = {
-            "loss": loss,
-            "loss_td": loss_td,
-            "grad_norm": grad_norm,
-            "td_error_abs": td_error.abs().mean(),
+        return {
+            "td_error_abs": (q_taken - target).abs().mean(),
             "q_taken_mean": q_taken.mean() * per_agent,
             "target_mean": target.mean() * per_agent,
-            **{f"loss_{name}": value for name, value in imagined.losses.items()},
-            **imagined.metrics,
         }
-        return self._metrics.add(metrics)
-
-    def metrics(self) -> dict[str, float]:
-        """Means over the updates since the last call."""
-        return self._metrics.means()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue bit for bit."""
-        return {
-            "policy": self.policy.state_dict(),
-            "mixer": self.mixer.state_dict(),
-            "world_model": self.world_model.state_dict(),
-            "target_agent": self.target_agent.state_dict(),
-            "target_mixer": self.target_mixer.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "n_updates": self.n_updates,
-            "metrics": self._metrics.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo :meth:`state_dict`."""
-        for name in ("policy", "mixer", "world_model", "target_agent", "target_mixer", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        self.n_updates = state["n_updates"]
-        self._metrics.load_state_dict(state["metrics"], self.device)
 
     def _update_targets(self) -> None:
         self.target_agent.load_state_dict(self.policy.agent.state_dict())
         self.target_mixer.load_state_dict(self.mixer.state_dict())
+        for name, module in self.own.items():
+            self.target_own[name].load_state_dict(module.state_dict())
 
 
-def _optimiser(config: QLearner.Config, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _frozen_copy(module: Network) -> Network:
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+def _optimiser(config: QConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if config.optim == "adam":
         return torch.optim.Adam(parameters, lr=config.lr, eps=config.optim_eps)
     return torch.optim.RMSprop(
