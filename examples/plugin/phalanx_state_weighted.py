@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor, nn
 
 from phalanx.envs.protocol import EnvSpec
+from phalanx.modules.mixers.base import Choice, Mixer, seen_by
 from phalanx.modules.world_models.base import WorldModel
 from phalanx.registry import MIXERS, PartConfig
 
 
 @MIXERS.register("state_weighted")
-class StateWeightedMixer(nn.Module):
+class StateWeightedMixer(Mixer):
     """Sum of agent values with positive weights that depend on the state, plus a value of the state.
 
     ``q_tot = sum_n w_n(s) q_n + v(s)`` with ``w_n(s) > 0`` lies between VDN (all weights 1) and QMIX: no
@@ -22,6 +24,8 @@ class StateWeightedMixer(nn.Module):
     class Config(PartConfig):
         hidden_dim: int = Field(32, ge=1, description="width of the network from state to weights")
         min_weight: float = Field(0.01, gt=0, description="no agent weighs less than this")
+
+    reads_state: ClassVar[bool] = True
 
     # A keyword named after a kind of part asks for the part of that kind that the run has chosen.
     def __init__(self, config: Config, spec: EnvSpec, *, world_model: WorldModel) -> None:
@@ -40,18 +44,18 @@ class StateWeightedMixer(nn.Module):
             nn.Linear(config.hidden_dim, 1),
         )
 
-    def forward(self, q: Tensor, state: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, choice: Choice, state: Tensor, context: Tensor | None = None) -> Tensor:
         """Value of the team.
 
         Args:
-            q: (..., N) values of the agents' actions.
+            choice: (..., N) each: values q of the agents' actions, of their best actions, the actions.
             state: (..., S).
             context: (..., C) what the world model adds to the state, None where C = 0.
 
         Returns:
             (..., 1)
         """
-        seen = state if context is None else torch.cat([state, context], dim=-1)
+        seen = seen_by(state, context)
         weights = self._weights(seen) + self._min_weight
-        total: Tensor = (weights * q).sum(dim=-1, keepdim=True) + self._value(seen)
+        total: Tensor = (weights * choice.q).sum(dim=-1, keepdim=True) + self._value(seen)
         return total

@@ -79,7 +79,8 @@ class HAPPOLearner(PPOLearner):
         for part, chunks in self._minibatches(self.config.critic_epoch, batch, cutting, targets):
             self.track_returns(part, targets)
             loss = self.critic_loss(chunks, None, part, targets)
-            self._descend(self.config.value_loss_coef * loss, self.optimisers[-1:])
+            weighted, critics = self.config.value_loss_coef * loss, self.optimisers[-1:]
+            self.descend(weighted, {"value": loss}, critics, self.config.max_grad_norm)
             critic_sums.add({"loss_value": loss})
         sums.add(actor_sums.means_on_device() | critic_sums.means_on_device())
 
@@ -101,8 +102,9 @@ class HAPPOLearner(PPOLearner):
             loss, metrics = self.policy_loss(
                 evaluation, part, targets, member, self.factor, advantage
             )
-            norm = self._descend(loss, [self.optimisers[member]])
-            sums.add({"loss": loss, **metrics, **norm})
+            actor = [self.optimisers[member]]
+            norm = self.descend(loss, {"policy": loss}, actor, self.config.max_grad_norm)
+            sums.add({"loss": loss, **metrics, "grad_norm": norm})
 
     @torch.no_grad()
     def _change(

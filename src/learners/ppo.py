@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from ..modules.policies.base import Evaluation, StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
 from .advantages import gae, masked_mean, normalised, surrogate, value_loss
+from .base import Learner
 from .sums import MetricSums
 
 
@@ -84,7 +85,7 @@ class Targets:
 
 
 @LEARNERS.register("ppo")
-class PPOLearner:
+class PPOLearner(Learner):
     """Clipped policy gradients with generalised advantages, all agents at once (Yu et al., 2022).
 
     Old log-probabilities and values are those of the networks before the first gradient step, in one
@@ -92,6 +93,8 @@ class PPOLearner:
     """
 
     Config = PPOConfig
+
+    on_policy: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -103,33 +106,34 @@ class PPOLearner:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.config, self.spec, self.device = config, spec, device
+        super().__init__(device)
+        self.config, self.spec = config, spec
         self.policy, self.critic = policy.to(device), critic.to(device)
         self.value_norm = _value_norm(config, critic).to(device)
+        self.modules = {
+            "policy": self.policy,
+            "critic": self.critic,
+            "value_norm": self.value_norm,
+        }
         self.optimisers = self._make_optimisers()
         # Draws stay on the CPU: they order chunks, whose lengths are there too.
         self._generator = named_generator(seed, "learn")
-        self.n_updates = 0
-        self._metrics = MetricSums()
+        self.generators = {"order": self._generator}
 
-    def learn(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
-        """One update: all passes over ``batch``, which the policy as it is has made.
-
-        Returns:
-            Means over its gradient steps, as scalars on the device.
-        """
+    def update(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
+        """All passes over ``batch``, which the policy as it is has made; means over the gradient steps."""
         self._set_learning_rates(t_env)
         cutting = Cutting.of(batch, self.config.data_chunk_length if self.policy.recurrent else 1)
         targets = self.prepare(batch)
+        self.refuse_unless_finite("returns", targets.returns)  # the value norm keeps them
         sums = MetricSums()
         self._improve(batch, cutting, targets, sums)
-        self.n_updates += 1
         means = sums.means_on_device()
         means["advantage_abs"] = masked_mean(targets.raw_advantage.abs(), targets.active)
         means["return_target_mean"] = masked_mean(
             targets.returns, batch.filled[..., None].expand_as(targets.returns)
         )
-        return self._metrics.add(means)
+        return means
 
     @torch.no_grad()
     def prepare(self, batch: EpisodeBatch) -> Targets:
@@ -188,10 +192,9 @@ class PPOLearner:
             policy_loss, metrics = self.policy_loss(evaluation, part, targets)
             critic_loss = self.critic_loss(chunks, evaluation, part, targets)
             loss = policy_loss + self.config.value_loss_coef * critic_loss
-            sums.add(
-                {"loss": loss, "loss_value": critic_loss, **metrics}
-                | self._descend(loss, self.optimisers)
-            )
+            parts = {"policy": policy_loss, "value": critic_loss}
+            norm = self.descend(loss, parts, self.optimisers, self.config.max_grad_norm)
+            sums.add({"loss": loss, "loss_value": critic_loss, **metrics, "grad_norm": norm})
 
     def policy_loss(
         self,
@@ -267,32 +270,6 @@ class PPOLearner:
         )
         return masked_mean(loss, weight)
 
-    def metrics(self) -> dict[str, float]:
-        """Means over the updates since the last call."""
-        return self._metrics.means()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to continue bit for bit."""
-        return {
-            "policy": self.policy.state_dict(),
-            "critic": self.critic.state_dict(),
-            "value_norm": self.value_norm.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "generator": self._generator.get_state(),
-            "n_updates": self.n_updates,
-            "metrics": self._metrics.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo :meth:`state_dict`."""
-        for name in ("policy", "critic", "value_norm"):
-            getattr(self, name).load_state_dict(state[name])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self._generator.set_state(state["generator"])
-        self.n_updates = state["n_updates"]
-        self._metrics.load_state_dict(state["metrics"], self.device)
-
     def _make_optimisers(self) -> list[torch.optim.Optimizer]:
         """One for the policy and one for the critic, or one where the values are the policy's own."""
         policy, critic = list(self.policy.parameters()), list(self.critic.parameters())
@@ -311,18 +288,6 @@ class PPOLearner:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * left
-
-    def _descend(self, loss: Tensor, optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-        """One gradient step of each optimiser; returns the norm of the first one's gradient."""
-        for optimiser in optimisers:
-            optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norms = []
-        for optimiser in optimisers:
-            (group,) = optimiser.param_groups
-            norms.append(nn.utils.clip_grad_norm_(group["params"], self.config.max_grad_norm))
-            optimiser.step()
-        return {"grad_norm": norms[0]}
 
     def _minibatches(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from ...envs.protocol import EnvSpec
 from ...registry import MIXERS, PartConfig
 from ..world_models.base import WorldModel
+from .base import Choice, Mixer, seen_by
 
 
 def mix(q: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def mix(q: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
 
 
 @MIXERS.register("qmix")
-class QMixer(nn.Module):
+class QMixer(Mixer):
     """Monotonic mixing of agent values, conditioned on the state (Rashid et al., 2018)."""
 
     class Config(PartConfig):
@@ -37,6 +39,8 @@ class QMixer(nn.Module):
         hypernet_embed: int = Field(
             64, ge=1, description="hidden width of the hypernets when they have two layers"
         )
+
+    reads_state: ClassVar[bool] = True
 
     def __init__(self, config: Config, spec: EnvSpec, *, world_model: WorldModel) -> None:
         super().__init__()
@@ -56,15 +60,9 @@ class QMixer(nn.Module):
         self.hyper_b_1 = nn.Linear(D, E)
         self.V = nn.Sequential(nn.Linear(D, E), nn.ReLU(), nn.Linear(E, 1))
 
-    def forward(self, q: Tensor, state: Tensor, context: Tensor | None = None) -> Tensor:
-        """Value of the team (..., 1).
-
-        Args:
-            q: (..., N) values of the chosen actions.
-            state: (..., S).
-            context: (..., C) of the world model, None where C = 0.
-        """
-        seen = state if context is None else torch.cat([state, context], dim=-1)
+    def forward(self, choice: Choice, state: Tensor, context: Tensor | None = None) -> Tensor:
+        """Value of the team (..., 1), see :class:`~phalanx.modules.mixers.base.Mixer`."""
+        seen = seen_by(state, context)
         w1 = self.hyper_w_1(seen).abs().unflatten(-1, (self.n_agents, self.embed_dim))
         w2 = self.hyper_w_final(seen).abs()
-        return mix(q, w1, self.hyper_b_1(seen), w2, self.V(seen))
+        return mix(choice.q, w1, self.hyper_b_1(seen), w2, self.V(seen))

@@ -62,13 +62,16 @@ class ValuePolicy(nn.Module):
         return actions, {"hidden": out.carry, "last_actions": actions + 1}
 
     def unroll(self, batch: EpisodeBatch, agent: Agent | None = None) -> AgentOutput:
-        """The agent over all T + 1 entries of each episode.
+        """The agent over all T + 1 entries of each row, with what it remembered before where a row has that.
 
         Args:
             agent: network to use instead of the policy's own, e.g. a target network.
         """
         network = self.agent if agent is None else agent
-        output: AgentOutput = network(batch.obs, batch.last_actions, lengths=batch.lengths + 1)
+        start = None if batch.carry is None else batch.carry["hidden"]
+        output: AgentOutput = network(
+            batch.obs, batch.last_actions, start, lengths=batch.lengths + 1
+        )
         return output
 
     def metrics(self, t_env: int) -> dict[str, float]:

@@ -196,9 +196,9 @@ def test_loss_of_a_later_step_is_that_of_the_formulas(
     learner = build(spec=spec, **rates, **weights, **kinds)
     batch = random_batch(spec=spec)
     old, cutting = learner.prepare(batch), Cutting.of(batch, 1)
-    descend, losses = learner._descend, []
+    descend, losses = learner.descend, []
 
-    def spy(loss: torch.Tensor, optimisers: list[torch.optim.Optimizer]) -> Any:
+    def spy(loss: torch.Tensor, *rest: Any) -> Any:
         chunks = Chunks.of(batch, cutting, old.carry)
         now = learner.policy.evaluate(chunks)
         log_ratio = cutting.put(now.log_prob) - old.log_prob
@@ -214,9 +214,9 @@ def test_loss_of_a_later_step_is_that_of_the_formulas(
         of_critic = masked_mean(errors, batch.filled[..., None].expand_as(errors))
         of_policy = masked_mean(gain + 0.3 * entropy, old.active)
         losses.append((loss.detach(), (0.7 * of_critic - of_policy).detach()))
-        return descend(loss, optimisers)
+        return descend(loss, *rest)
 
-    learner._descend = spy
+    learner.descend = spy
     learner.learn(batch, 0)
     assert len(losses) == 3
     for loss, expected in losses:

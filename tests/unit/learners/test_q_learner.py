@@ -10,7 +10,9 @@ import torch
 
 from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import Discrete, EnvSpec
-from phalanx.learners.q_learner import QLearner, td_target
+from phalanx.learners.q_learner import QLearner
+from phalanx.learners.targets import td_lambda_target, td_target
+from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.registry import MIXERS, WORLD_MODELS
 
 from ..modules.toys import CPU, assemble, random_batch
@@ -25,7 +27,7 @@ def build(configs: dict[str, dict[str, Any]] | None = None, **parts: Any) -> QLe
 
 def gradients(learner: QLearner, batch: EpisodeBatch) -> list[torch.Tensor]:
     """Gradients of one update before any of it is applied."""
-    learner.optimiser.step = lambda: None  # type: ignore[method-assign, assignment]
+    learner.optimisers[0].step = lambda: None  # type: ignore[method-assign, assignment]
     learner.learn(batch, 0)
     return [p.grad.clone() for p in learner.parameters if p.grad is not None]
 
@@ -45,6 +47,25 @@ def test_target_ignores_what_would_follow_the_end() -> None:
     assert target.tolist() == [[1]]
 
 
+def test_lambda_returns_by_hand() -> None:
+    # Row 0 terminates after three steps, row 1 is cut off after two and is padded.
+    true, no = True, False
+    args = (
+        torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 99.0]]),
+        torch.tensor([[no, no, true], [no, no, no]]),
+        torch.tensor([[10.0, 20.0, 30.0], [10.0, 20.0, 99.0]])[..., None],
+        torch.tensor([[true, true, no], [true, no, no]]),
+        0.5,
+    )
+    returns = td_lambda_target(*args, 0.25)[..., 0]
+    # Row 0: G2 = 4; G1 = 2 + .5 (.75 * 20 + .25 * 4) = 10; G0 = 1 + .5 (.75 * 10 + .25 * 10) = 6.
+    assert returns[0].tolist() == [6, 10, 4]
+    # Row 1: G1 = 2 + .5 * 20 = 12; G0 = 1 + .5 (.75 * 10 + .25 * 12) = 6.25.
+    assert returns[1, :2].tolist() == [6.25, 12]
+    one_step = td_target(*(x.flatten(0, 1) for x in args[:3]), 0.5).view(2, 3)
+    torch.testing.assert_close(td_lambda_target(*args, 0.0)[..., 0], one_step)
+
+
 class Table(torch.nn.Module):
     """Stands in for the agent: fixed values for every entry of a batch, whatever is seen."""
 
@@ -53,7 +74,7 @@ class Table(torch.nn.Module):
         self.values = torch.nn.Parameter(values)
         self.hidden_dim = 1
 
-    def forward(self, obs: torch.Tensor, last_actions: Any, lengths: Any = None) -> Any:
+    def forward(self, obs: Any, last_actions: Any, carry: Any = None, lengths: Any = None) -> Any:
         from phalanx.modules.agents.base import AgentOutput
 
         return AgentOutput(self.values, self.values[..., :1], self.values[:, -1, :, :1])
@@ -93,9 +114,10 @@ def test_update_by_hand_terminated_against_truncated(double_q: bool) -> None:
     torch.testing.assert_close(metrics["q_taken_mean"], taken.mean() / 2)
 
 
-@pytest.mark.parametrize("mixer", MIXERS.names())
+@pytest.mark.parametrize("td_lambda", [0.0, 0.7])
+@pytest.mark.parametrize("mixer", [n for n, part in MIXERS.items() if issubclass(part, Mixer)])
 @pytest.mark.parametrize("world_model", WORLD_MODELS.names())
-def test_padding_has_no_influence(mixer: str, world_model: str) -> None:
+def test_padding_has_no_influence(mixer: str, world_model: str, td_lambda: float) -> None:
     batch = random_batch((2, 5, 4))
     entry = torch.arange(batch.max_t + 1) > batch.lengths[:, None]
     step = torch.arange(batch.max_t) >= batch.lengths[:, None]
@@ -106,7 +128,10 @@ def test_padding_has_no_influence(mixer: str, world_model: str) -> None:
         tensor[padding] = 1
         spoilt[name] = tensor
     parts = {"mixer": mixer, "world_model": world_model}
-    clean, dirty = (gradients(build(**parts), b) for b in (batch, replace(batch, **spoilt)))
+    configs = {"learner": {"td_lambda": td_lambda}}
+    clean, dirty = (
+        gradients(build(configs, **parts), b) for b in (batch, replace(batch, **spoilt))
+    )
     assert clean
     assert all(torch.equal(a, b) for a, b in zip(clean, dirty, strict=True))
 
@@ -226,5 +251,6 @@ def test_learns_a_game_of_two(mixer: str) -> None:
     if mixer == "none":  # own action's mean over what the other does
         torch.testing.assert_close(values[:, 1], torch.full((2,), 2.0), atol=0.3, rtol=0)
     if mixer == "qmix":  # the mixing network can represent the table
-        total = learner.mixer(values[:, 1][None], batch.state[0, :1])
+        choice = Choice.of(values, batch.avail_actions[0, 0], torch.tensor([1, 1]))
+        total = learner.mixer(Choice(*(x[None] for x in choice)), batch.state[0, :1])
         torch.testing.assert_close(total, torch.tensor([[4.0]]), atol=0.2, rtol=0)

@@ -14,6 +14,7 @@ from phalanx.modules.layers.gaussian import Gaussian
 from phalanx.modules.layers.one_hot import one_hot_actions
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.layers.vae import JointAutoEncoder
+from phalanx.modules.mixers.base import Choice
 from phalanx.modules.world_models.action_conditioned import imagined_actions
 from phalanx.modules.world_models.base import weighted_sum
 from phalanx.modules.world_models.branch import Noise, joint
@@ -122,7 +123,8 @@ def test_masks_at_zero_give_qmix() -> None:
             b.copy_(a[:, :S] if a.shape != b.shape else a)
             assert a.shape == b.shape or a.shape[1] == S + model.output_dim, name
     q, state = torch.randn(len(packing.index), N), packing.pack(batch.state)
-    torch.testing.assert_close(ours(q, state, out.context), theirs(q, state))
+    choice = Choice(q, q, torch.zeros_like(q).long())
+    torch.testing.assert_close(ours(choice, state, out.context), theirs(choice, state))
 
 
 @pytest.mark.parametrize("branch", ["ac", "af", "st"])

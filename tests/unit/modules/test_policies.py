@@ -46,6 +46,21 @@ def test_packed_equals_padded(name: str) -> None:
     torch.testing.assert_close(packed.carry, ends, atol=1e-6, rtol=1e-5)
 
 
+def test_unrolling_goes_on_from_what_was_remembered() -> None:
+    """The second half of an episode, with the memory before it, has the values of the whole episode."""
+    policy = assemble().build("policy")
+    batch = random_batch((8, 8))
+    whole = policy.unroll(batch)
+    fields = ("obs", "state", "avail_actions", "actions", "reward", "terminated", "truncated")
+    carry = {"hidden": whole.hidden[:, 3], "last_actions": batch.last_actions[:, 4]}
+    late = {name: getattr(batch, name)[:, 4:] for name in (*fields, "alive", "visibility")}
+    half = replace(batch, lengths=batch.lengths - 4, carry=carry, **late)
+    ours, theirs = policy.unroll(half).values, whole.values[:, 4:]
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    fresh = policy.unroll(replace(half, carry=None)).values
+    assert not torch.allclose(fresh, theirs, atol=1e-3)
+
+
 STOCHASTIC = [name for name, part in POLICIES.items() if issubclass(part, StochasticPolicy)]
 
 
