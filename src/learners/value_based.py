@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -23,8 +23,6 @@ from ..modules.world_models.base import WorldModel, WorldModelOutput, weighted_s
 from .base import Learner
 from .optimiser import OptimiserConfig, make_optimiser
 from .targets import td_lambda_target, td_target
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,9 @@ class QConfig(OptimiserConfig):
     td_lambda: float = Field(
         0.0, ge=0, le=1, description="decay of longer returns in the target; 0: one step"
     )
+    world_model_lr: float | None = Field(
+        None, gt=0, description="learning rate of the world model; null: lr"
+    )
     double_q: bool = Field(
         True, description="the online network chooses the action the target network values"
     )
@@ -109,15 +110,22 @@ class ValueBasedLearner(Learner):
         self.world_model = world_model.to(device)
         self.own = {name: module.to(device) for name, module in self.own_modules().items()}
         trained = {"policy": policy, "mixer": mixer, "world_model": world_model, **self.own}
-        self.parameters = [p for module in trained.values() for p in module.parameters()]
+        self.parameters = [p for module in (policy, mixer, *self.own.values()) for p in module.parameters()]
         self.optimisers = [make_optimiser(config, self.parameters, config.lr)]
-        self.target_agent = _frozen_copy(self.policy.agent)
-        self.target_mixer = _frozen_copy(self.mixer)
-        self.target_own = {name: _frozen_copy(module) for name, module in self.own.items()}
+        # A world model's losses are of another size than the TD loss: its gradient is clipped apart.
+        model_parameters = list(world_model.parameters())
+        if model_parameters:
+            lr = config.world_model_lr or config.lr
+            self.optimisers.append(make_optimiser(config, model_parameters, lr))
+        # Copied together: what the world model knows of the agent becomes the copy of the agent.
+        copies = _frozen_copies(self.policy.agent, self.mixer, self.world_model)
+        self.target_agent, self.target_mixer, self.target_world_model = copies
+        self.target_own = {name: _frozen_copies(module)[0] for name, module in self.own.items()}
         self.modules = {
             **trained,
             "target_agent": self.target_agent,
             "target_mixer": self.target_mixer,
+            "target_world_model": self.target_world_model,
             **{f"target_{name}": module for name, module in self.target_own.items()},
         }
 
@@ -169,9 +177,7 @@ class ValueBasedLearner(Learner):
             judge = values[after] if self.config.double_q else target_values
             best = available(judge, avail[after]).argmax(dim=-1)
             next_choice = Choice.of(target_values, avail[after], best)
-            # The target mixer sees the online world model's context: the world model has no target
-            # copy, and a second pass would only repeat the one above.
-            target_context = None if context is None else context.detach()
+            target_context = self.target_world_model.context(unrolled_target, batch, packing)
 
         values = values[before]
         return Gathered(
@@ -229,9 +235,13 @@ class ValueBasedLearner(Learner):
     def _update_targets(self) -> None:
         self.target_agent.load_state_dict(self.policy.agent.state_dict())
         self.target_mixer.load_state_dict(self.mixer.state_dict())
+        self.target_world_model.load_state_dict(self.world_model.state_dict())
         for name, module in self.own.items():
             self.target_own[name].load_state_dict(module.state_dict())
 
 
-def _frozen_copy(module: Network) -> Network:
-    return copy.deepcopy(module).requires_grad_(False)
+def _frozen_copies(*modules: Any) -> Any:
+    copies = copy.deepcopy(modules)
+    for module in copies:
+        module.requires_grad_(False)
+    return copies
