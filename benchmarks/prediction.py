@@ -2,8 +2,8 @@
 
     python benchmarks/prediction.py RUN_FOLDER [RUN_FOLDER ...]
 
-A run needs its checkpoint ``latest``. Plays 64 episodes at the final epsilon with the final agent and prints one line
-per run: errors as shares of what repeating the last state makes, and shares of variance lost.
+A run needs its checkpoint ``latest``. Plays 64 episodes at the final epsilon with the final agent and prints
+one line per run: errors as shares of what repeating the last state makes, and shares of variance lost.
 """
 
 from __future__ import annotations

@@ -158,7 +158,9 @@ def load_builtin_parts() -> None:
             name = f"{package.__name__}.{module.name}"
             if not module.ispkg:
                 importlib.import_module(name)
-            elif any((Path(folder) / module.name / "model.py").exists() for folder in package.__path__):
+            elif any(
+                (Path(folder) / module.name / "model.py").exists() for folder in package.__path__
+            ):
                 # A part that is a folder stands in its module ``model``.
                 importlib.import_module(f"{name}.model")
 

@@ -110,7 +110,9 @@ class ValueBasedLearner(Learner):
         self.world_model = world_model.to(device)
         self.own = {name: module.to(device) for name, module in self.own_modules().items()}
         trained = {"policy": policy, "mixer": mixer, "world_model": world_model, **self.own}
-        self.parameters = [p for module in (policy, mixer, *self.own.values()) for p in module.parameters()]
+        self.parameters = [
+            p for module in (policy, mixer, *self.own.values()) for p in module.parameters()
+        ]
         self.optimisers = [make_optimiser(config, self.parameters, config.lr)]
         # A world model's losses are of another size than the TD loss: its gradient is clipped apart.
         model_parameters = list(world_model.parameters())
@@ -177,7 +179,9 @@ class ValueBasedLearner(Learner):
             judge = values[after] if self.config.double_q else target_values
             best = available(judge, avail[after]).argmax(dim=-1)
             next_choice = Choice.of(target_values, avail[after], best)
-            target_context = self.target_world_model.context(unrolled_target, batch, packing)
+            target_context = self.target_world_model.context(
+                unrolled_target, batch, packing, imagined
+            )
 
         values = values[before]
         return Gathered(

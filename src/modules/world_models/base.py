@@ -21,11 +21,13 @@ class WorldModelOutput:
         context: (P, C) for every entry of ``Packing``, or None where C = 0.
         losses: scalars, already averaged over what they are losses of, by name.
         metrics: scalars without gradient.
+        observed: what came of observations alone, for target networks that need not look again.
     """
 
     context: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    observed: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 class WorldModel(nn.Module, ABC):
@@ -52,9 +54,18 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def context(
-        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        online: WorldModelOutput,
     ) -> Tensor | None:
-        """The context (P, C) alone. Target networks ask their own copy, with their own agent's output."""
+        """The context (P, C) alone: what target networks ask their copy of the world model for.
+
+        Args:
+            unrolled: the target agent over the batch.
+            online: what the online model made of it.
+        """
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor | float:

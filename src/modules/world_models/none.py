@@ -31,6 +31,11 @@ class NoWorldModel(WorldModel):
         """Nothing to add."""
         return WorldModelOutput()
 
-    def context(self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing) -> None:
+    def context(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        online: WorldModelOutput,
+    ) -> None:
         """Nothing to add."""
-        return None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers.one_hot import one_hot_actions
-from .branch import BranchSettings, Entries, Steps, aggregate, joint
+from .branch import Branch, BranchSettings, Entries, Steps, aggregate, joint
 from .gala import Operators
 from .gaussian import Gaussian
 from .scale import RunningVariance
@@ -49,7 +49,9 @@ def shuffled_actions(actions: Tensor, living: Tensor | None, generator: torch.Ge
 
     What a model that knows the actions predicts with these is what it would predict if it did not use them.
     """
-    keys = torch.rand(actions.shape, generator=generator, device=generator.device).to(actions.device)
+    keys = torch.rand(actions.shape, generator=generator, device=generator.device).to(
+        actions.device
+    )
     if living is None:
         return actions.gather(0, keys.argsort(dim=0))
     # Both orders have the living first, so the k-th of one is exchanged with the k-th of the other.
@@ -59,7 +61,7 @@ def shuffled_actions(actions: Tensor, living: Tensor | None, generator: torch.Ge
     return actions.scatter(0, places, actions.gather(0, order))
 
 
-class ActionConditioned(nn.Module):
+class ActionConditioned(Branch):
     """Posterior ``q(s_t | h_t)``, prior ``p(s_t | s_t-1, a_t-1)`` and imagination with own actions.
 
     Nothing here is recurrent over time: all entries are worked on at once.
@@ -71,6 +73,7 @@ class ActionConditioned(nn.Module):
         head: the agent's map from hidden states to action values.
         temperature: of imagined actions.
         kind: of imagined action.
+        step: it also learns to predict one step ahead.
     """
 
     def __init__(
@@ -81,9 +84,11 @@ class ActionConditioned(nn.Module):
         head: Callable[[Tensor], Tensor],
         temperature: float,
         kind: Literal["greedy", "soft"],
+        *,
+        step: bool,
     ) -> None:
         super().__init__()
-        self.settings, self.n_actions = settings, n_actions
+        self.settings, self.n_actions, self._step = settings, n_actions, step
         # A bound method, not a module: the agent's weights belong to the policy.
         self._head, self._temperature, self._kind = head, temperature, kind
         self.autoencoder = settings.autoencoder(hidden_dim)
@@ -94,9 +99,8 @@ class ActionConditioned(nn.Module):
             else None
         )
         self.aggregate = nn.Linear(settings.stacked_dim, settings.rollout_dim)
-        self.scales = nn.ModuleDict(
-            {name: RunningVariance() for name in ("hidden", "change", "state", "action")}
-        )
+        self.hidden_scale, self.change_scale = RunningVariance(), RunningVariance()
+        self.state_scale, self.action_scale = RunningVariance(), RunningVariance()
 
     def posterior(self, hidden: Tensor, operators: Operators) -> Gaussian:
         """``q(s_t | h_t)`` over (P, N, Z) for hidden (P, N, H)."""
@@ -157,10 +161,8 @@ class ActionConditioned(nn.Module):
             states.append(state_of(self.transition(states[-1], actions)))
         return states, first
 
-    def losses(
-        self, hidden: Tensor, last_actions: Tensor, entries: Entries, *, step: bool
-    ) -> dict[str, Tensor]:
-        """``kl``, ``rec`` and, where ``step``, the error of predicting one step ahead.
+    def losses(self, hidden: Tensor, last_actions: Tensor, entries: Entries) -> dict[str, Tensor]:
+        """``kl``, ``rec`` and, where it learns that, ``step``, the error of predicting one step ahead.
 
         Errors are shares of the variance of what they are errors of, over living agents.
 
@@ -173,9 +175,7 @@ class ActionConditioned(nn.Module):
         latent = posterior.sample(draw(posterior.mean.shape))
         # Reconstruction targets are detached: chasing them would be easiest with hidden states of zero.
         target = hidden.detach()
-        rec = self.scales["hidden"].share(
-            self.autoencoder.decode(latent, operators), target, living
-        )
+        rec = self.hidden_scale.share(self.autoencoder.decode(latent, operators), target, living)
         if self.prior is None:
             return {"kl": self.settings.kl_loss(joint(posterior), None, living), "rec": rec}
         state = latent.flatten(1)
@@ -184,18 +184,16 @@ class ActionConditioned(nn.Module):
         prior = self.transition(before, last_actions)
         decoded_state, decoded_action = self.prior.decode(prior.sample(draw(prior.mean.shape)))
         of_agents = self.settings.of_agents
-        rec = rec + self.scales["state"].share(
+        rec = rec + self.state_scale.share(
             of_agents(decoded_state), of_agents(before.detach()), living
         )
-        rec = rec + self.scales["action"].share(decoded_action, taken, living)
+        rec = rec + self.action_scale.share(decoded_action, taken, living)
         losses = {"kl": self.settings.kl_loss(joint(posterior), prior, living), "rec": rec}
-        if step:
+        if self._step:
             steps = Steps.of(entries)
             now, mean = target[steps.before], posterior.mean[steps.before]
             guess = self.predict(now, mean, [last_actions[steps.after]], steps.operators)
-            losses["step"] = self.scales["change"].share(
-                guess, target[steps.after] - now, steps.living
-            )
+            losses["step"] = self.change_scale.share(guess, target[steps.after] - now, steps.living)
         return losses
 
     def predict(
@@ -203,8 +201,8 @@ class ActionConditioned(nn.Module):
     ) -> Tensor:
         """How hidden states (M, N, H) change by ``actions``, by the means of posterior and prior.
 
-        Residual decoding (a deviation) takes the change of what the decoder makes of the latents; without it the
-        decoder says what the hidden state will be.
+        Residual decoding (a deviation) takes the change of what the decoder makes of the latents; without it
+        the decoder says what the hidden state will be.
 
         Args:
             hidden: (M, N, H) before the first action. mean: (M, N, Z) of its posterior.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .branch import BranchSettings, Draw, Entries, Steps, aggregate, joint
+from .branch import BranchSettings, Draw, Entries, ObservingBranch, Steps, aggregate, joint
 from .gala import Operators
 from .gaussian import Gaussian
 from .scale import RunningVariance
 from .vae import TransitionVAE
 
 
-class ActionFree(nn.Module):
+class ActionFree(ObservingBranch):
     """Posterior ``q(v_t | v_t-1, obs_t)``, prior ``p(v_t | v_t-1)`` and imagination by the prior.
 
     Choice: what is imagined, and aggregated, are the latents; stepping them needs the prior only. The graph
@@ -24,11 +24,12 @@ class ActionFree(nn.Module):
     Args:
         settings: shared by the branches.
         obs_dim: O.
+        step: it also learns to predict one step ahead.
     """
 
-    def __init__(self, settings: BranchSettings, obs_dim: int) -> None:
+    def __init__(self, settings: BranchSettings, obs_dim: int, *, step: bool) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self._step = settings, step
         self.autoencoder = settings.autoencoder(obs_dim, recurrent=True)
         joint_dim = settings.joint_dim
         self.prior = (
@@ -37,9 +38,8 @@ class ActionFree(nn.Module):
             else None
         )
         self.aggregate = nn.Linear(settings.stacked_dim, settings.rollout_dim)
-        self.scales = nn.ModuleDict(
-            {name: RunningVariance() for name in ("obs", "change", "state")}
-        )
+        self.obs_scale, self.change_scale = RunningVariance(), RunningVariance()
+        self.state_scale = RunningVariance()
 
     def context(self, states: list[Tensor]) -> Tensor:
         """(P, C) from what :meth:`imagine` gives."""
@@ -58,8 +58,8 @@ class ActionFree(nn.Module):
             )
         return states
 
-    def losses(self, obs: Tensor, entries: Entries, *, step: bool) -> dict[str, Tensor]:
-        """``kl``, ``rec`` and, where ``step``, the error of predicting the next observation.
+    def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
+        """``kl``, ``rec`` and, where it learns that, ``step``, the error of predicting the next observation.
 
         Errors are shares of the variance of what they are errors of, over living agents. obs: (P, N, O).
         """
@@ -68,22 +68,20 @@ class ActionFree(nn.Module):
         state, of_agents = latent.flatten(1), self.settings.of_agents
         earlier = packing.shift(latent).detach()
         decoded_latent, decoded_obs = self.autoencoder.decode_both(latent, operators)
-        rec = self.scales["obs"].share(decoded_obs, obs, living)
-        rec = rec + self.scales["state"].share(decoded_latent, earlier, living)
+        rec = self.obs_scale.share(decoded_obs, obs, living)
+        rec = rec + self.state_scale.share(decoded_latent, earlier, living)
         if self.prior is None:
             return {"kl": self.settings.kl_loss(joint(posterior), None, living), "rec": rec}
         before = packing.shift(state.detach() if self.settings.detach_prior else state)
         prior = self.prior.encode(before)
         decoded, _ = self.prior.decode(prior.sample(draw(prior.mean.shape)))
-        rec = rec + self.scales["state"].share(of_agents(decoded), earlier, living)
+        rec = rec + self.state_scale.share(of_agents(decoded), earlier, living)
         losses = {"kl": self.settings.kl_loss(joint(posterior), prior, living), "rec": rec}
-        if step:
+        if self._step:
             steps = Steps.of(entries)
             now, mean = obs[steps.before], posterior.mean[steps.before]
             guess = self.predict(now, mean, 1, steps.operators)
-            losses["step"] = self.scales["change"].share(
-                guess, obs[steps.after] - now, steps.living
-            )
+            losses["step"] = self.change_scale.share(guess, obs[steps.after] - now, steps.living)
         return losses
 
     def predict(self, obs: Tensor, mean: Tensor, steps: int, operators: Operators) -> Tensor:
@@ -110,6 +108,4 @@ class ActionFree(nn.Module):
         N, Z = self.settings.n_agents, self.settings.latent_dim
         projected = self.autoencoder.project(obs, entries.operators)
         noise = None if draw is None else draw(torch.Size((len(obs), N, Z)))
-        return self.autoencoder.scan(
-            projected, entries.operators.smooth, noise, entries.packing
-        )
+        return self.autoencoder.scan(projected, entries.operators.smooth, noise, entries.packing)

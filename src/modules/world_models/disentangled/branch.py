@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -67,9 +68,7 @@ class BranchSettings:
         """Latents (R, N, Z) in a team's latent (R, N Z)."""
         return state.view(len(state), self.n_agents, self.latent_dim)
 
-    def kl_loss(
-        self, posterior: Gaussian, prior: Gaussian | None, living: Tensor | None
-    ) -> Tensor:
+    def kl_loss(self, posterior: Gaussian, prior: Gaussian | None, living: Tensor | None) -> Tensor:
         """``KL(prior || N(0, I)) + KL(posterior || prior)``, the second balanced unless switched off.
 
         Averaged over entries, living agents and dimensions. Choice: without a prior network (ablation) the
@@ -120,6 +119,26 @@ class Steps(NamedTuple):
             Operators(*(operator[before] for operator in entries.operators)),
             None if entries.living is None else entries.living[after],
         )
+
+
+class Branch(nn.Module, ABC):
+    """A part of the dynamics with a share in what the mixer gets."""
+
+    @abstractmethod
+    def context(self, states: list[Tensor]) -> Tensor:
+        """(P, C) from what the branch imagined."""
+
+
+class ObservingBranch(Branch):
+    """A branch that sees nothing but observations."""
+
+    @abstractmethod
+    def imagine(self, obs: Tensor, entries: Entries) -> list[Tensor]:
+        """What :meth:`context` is made of, for obs (P, N, O)."""
+
+    @abstractmethod
+    def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
+        """Scalars to learn from, by name, for obs (P, N, O)."""
 
 
 def aggregate(linear: nn.Linear, states: list[Tensor]) -> Tensor:

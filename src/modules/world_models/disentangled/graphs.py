@@ -91,9 +91,13 @@ def knn(
     """
     R, N = features.shape[:2]
     products = torch.bmm(features, features.transpose(1, 2))
-    lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
-    # Dividing by the own length as well would not change who is nearest to whom.
-    similarity = products / lengths[:, None, :]
+    scale = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).rsqrt()
+    similarity = products * scale[:, None, :] * scale[:, :, None]
+    # Ties go to the same pair seen from either end: the closest pair then shares a link, and what is left
+    # never suffices for the complete graph.
+    index = torch.arange(N, device=features.device)
+    pair = torch.minimum(index, index[:, None]) * N + torch.maximum(index, index[:, None])
+    similarity = similarity - 1e-4 / (N * N) * pair
     similarity.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
     most = min(neighbours, (N - 1) // 2)
     if alive is None:

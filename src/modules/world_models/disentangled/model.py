@@ -9,11 +9,12 @@ C context.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....data.batch import EpisodeBatch
@@ -26,7 +27,7 @@ from ...layers.packing import Packing
 from ..base import WorldModel, WorldModelOutput
 from .action_conditioned import ActionConditioned, shuffled_actions
 from .action_free import ActionFree
-from .branch import BranchSettings, Entries, Noise, Steps
+from .branch import Branch, BranchSettings, Entries, Noise, ObservingBranch, Steps
 from .gala import Operators
 from .graphs import GRAPHS, NEEDS_VISIBILITY, build_graph
 from .scale import mean_over_living
@@ -34,6 +35,14 @@ from .static import Static
 
 MEASURED = 256
 """Steps of a batch, at most, that an update's prediction errors are measured on."""
+
+
+class _Look(NamedTuple):
+    """What the branches together make of some entries."""
+
+    context: Tensor  # (P, C)
+    observed: dict[str, list[Tensor]]  # states of the branches that see observations only
+    metrics: dict[str, Tensor]
 
 
 @WORLD_MODELS.register("disentangled")
@@ -110,7 +119,10 @@ class Disentangled(WorldModel):
         detach_context: bool = Field(
             True, description="keep the TD loss's gradient out of the world model"
         )
-        squash: Literal["tanh", "norm", "none"] = Field("tanh", description="of branches' shares")
+        reuse_observed: bool = Field(
+            True,
+            description="target networks' context takes from the online model what it makes of observations",
+        )
 
         @field_validator("graph")
         @classmethod
@@ -144,7 +156,9 @@ class Disentangled(WorldModel):
             sample=config.sample_context,
         )
         masks = {"ac": config.mask_ac, "af": config.mask_af, "st": config.mask_st}
-        self.masks = {} if config.context != "model" else {k: m for k, m in masks.items() if m}
+        if config.context != "model":  # what it is compared with has no branches
+            masks = {}
+        self.masks = {name: mask for name, mask in masks.items() if mask}
         weights = {
             "ac_kl": config.weight_ac_kl,
             "ac_rec": config.weight_ac_rec,
@@ -154,26 +168,34 @@ class Disentangled(WorldModel):
             "af_step": config.weight_af_step if config.prior else 0.0,
             "st_rec": config.weight_st_rec,
         }
-        # A branch whose mask is zero does not exist: neither its losses nor its cost.
-        exists = {k for k, m in masks.items() if m or not config.mask_losses}
+        # A branch whose mask is zero does not exist: neither its losses nor its cost, unless they are wanted.
+        exists = [name for name, mask in masks.items() if mask or not config.mask_losses]
         self.loss_weights = {k: w for k, w in weights.items() if w and k[:2] in exists}
-        self._learning = {name[:2] for name in self.loss_weights}
-        self.action_conditioned = self.action_free = self.static = None
-        if "ac" in exists:
-            self.action_conditioned = ActionConditioned(
+        build: dict[str, Callable[[], nn.Module]] = {
+            "ac": lambda: ActionConditioned(
                 settings,
                 agent.hidden_dim,
                 spec.n_actions,
                 agent.head,
                 config.temperature,
                 config.imagined_actions,
-            )
-        if "af" in exists:
-            self.action_free = ActionFree(settings, spec.obs_dim)
-        if "st" in exists:
-            self.static = Static(settings, spec.obs_dim)
+                step=config.weight_ac_step > 0,
+            ),
+            "af": lambda: ActionFree(settings, spec.obs_dim, step=config.weight_af_step > 0),
+            "st": lambda: Static(settings, spec.obs_dim),
+        }
+        self.branches = nn.ModuleDict({name: build[name]() for name in exists})
         self._noise = named_generator(seed, "world_model_noise", device)
         self._choice = named_generator(seed, "world_model_choice")
+
+    @property
+    def action_conditioned(self) -> ActionConditioned:
+        """The branch of that name, where it exists."""
+        return cast(ActionConditioned, self.branches["ac"])
+
+    def observing(self, name: str) -> ObservingBranch:
+        """The action-free branch ``af`` or the static one ``st``, where it exists."""
+        return cast(ObservingBranch, self.branches[name])
 
     def forward(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
@@ -186,24 +208,36 @@ class Disentangled(WorldModel):
         """
         members = self._choose(packing)
         every = bool(members.all())
-        learnt, rows = (packing, None) if every else packing.part(members)
+        learnt, rows = (packing, packing.index) if every else packing.part(members)
         losses, metrics = self._losses(unrolled, batch, learnt)
         if self.config.detach_context or every:
-            context, told = self._context(unrolled, batch, packing)
-            return WorldModelOutput(context, losses, metrics | told)
-        assert rows is not None
+            look = self._look(unrolled, batch, packing, {})
+            observed = look.observed if self.config.detach_context else {}
+            return WorldModelOutput(look.context, losses, metrics | look.metrics, observed)
         context = batch.obs.new_zeros(len(packing.index), self.output_dim)
         with torch.no_grad():
             part, others = packing.part(~members)
-            context.index_copy_(0, others, self._context(unrolled, batch, part)[0])
-        seen, told = self._context(unrolled, batch, learnt)
-        scale = len(packing.index) / len(rows)
-        scaled = seen.detach() + scale * (seen - seen.detach())
-        return WorldModelOutput(context.index_copy(0, rows, scaled), losses, metrics | told)
+            context.index_copy_(0, others, self._look(unrolled, batch, part, {}).context)
+        look = self._look(unrolled, batch, learnt, {})
+        scale = len(packing.index) / len(look.context)
+        scaled = look.context.detach() + scale * (look.context - look.context.detach())
+        return WorldModelOutput(context.index_copy(0, rows, scaled), losses, metrics | look.metrics)
 
-    def context(self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing) -> Tensor:
-        """The context (P, C) alone."""
-        return self._context(unrolled, batch, packing)[0]
+    def context(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        online: WorldModelOutput,
+    ) -> Tensor:
+        """The context (P, C) alone.
+
+        What the branches that see observations only make of them is the online model's (``reuse_observed``, a
+        deviation): their encoders learn from nothing but observations, and move little between two updates of
+        the target networks. The maps to the context are this model's own.
+        """
+        observed = online.observed if self.config.reuse_observed else {}
+        return self._look(unrolled, batch, packing, observed).context
 
     def entries(self, features: Tensor, batch: EpisodeBatch, packing: Packing) -> Entries:
         """The entries of ``packing``, linked by the similarity of features (P, N, F)."""
@@ -222,84 +256,80 @@ class Disentangled(WorldModel):
         noise = Noise(len(features), self._settings.joint_dim, draws, self._noise)
         return Entries(Operators.of(graph), packing, living, noise)
 
-    def _context(
-        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Context (P, C) of the entries of ``packing``, and what imagination says of itself."""
-        P, metrics = len(packing.index), dict[str, Tensor]()
-        context = batch.obs.new_zeros(P, self.output_dim)
+    def _look(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        observed: Mapping[str, list[Tensor]],
+    ) -> _Look:
+        """The context of the entries of ``packing``; of ``observed`` branches the states are known."""
+        context = batch.obs.new_zeros(len(packing.index), self.output_dim)
         if self.config.context == "constant":
-            return context + 1, metrics
+            return _Look(context + 1, {}, {})
         if self.config.context == "random":
-            device = self._noise.device
-            noise = torch.randn(context.shape, generator=self._noise, device=device)
-            return torch.tanh(noise), metrics
-        # Detached or not, the maps from states to context learn: they have nothing else to learn from.
-        learn, detach = torch.is_grad_enabled(), self.config.detach_context
-        shares: dict[str, Tensor] = {}
-        if self.action_conditioned is not None and "ac" in self.masks:
-            with torch.set_grad_enabled(learn and not detach):
-                hidden = packing.pack(unrolled.hidden)
-                values, avail = packing.pack(unrolled.values), packing.pack(batch.avail_actions)
-                entries = self.entries(hidden, batch, packing)
-                states, first = self.action_conditioned.imagine(hidden, values, avail, entries)
-                if first is not None:
-                    living = None if entries.living is None else entries.living[:MEASURED]
-                    some = (first[:MEASURED], values[:MEASURED], avail[:MEASURED], living)
-                    metrics = _imagination(*some)
-            shares["ac"] = self.action_conditioned.context(states)
-        if self.masks.keys() & {"af", "st"}:
-            with torch.set_grad_enabled(learn and not detach):
-                obs = packing.pack(batch.obs)
-                entries = self.entries(obs, batch, packing)
-            if self.action_free is not None and "af" in self.masks:
-                with torch.set_grad_enabled(learn and not detach):
-                    states = self.action_free.imagine(obs, entries)
-                shares["af"] = self.action_free.context(states)
-            if self.static is not None and "st" in self.masks:
-                with torch.set_grad_enabled(learn and not detach):
-                    features = self.static.features(obs, entries.operators)
-                shares["st"] = self.static.context(features, detach=detach)
-        # Choice: each branch's share is squashed. The mixer's weights grow with the context, and a single
-        # outlier among imagined latents otherwise makes a TD error that undoes what was learnt.
-        for name, share in shares.items():
-            if self.config.squash == "tanh":
-                share = torch.tanh(share)
-            elif self.config.squash == "norm":
-                share = F.layer_norm(share, share.shape[-1:])
+            noise = torch.randn(context.shape, generator=self._noise, device=self._noise.device)
+            return _Look(torch.tanh(noise), {}, {})
+        # Detached or not, the maps from states to context learn: the TD loss is all they learn from.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.detach_context):
+            states, metrics = self._imagine(unrolled, batch, packing, observed)
+        for name, state in states.items():
+            # Choice: each branch's share is squashed. The mixer's weights grow with the context, and a single
+            # outlier among imagined latents otherwise makes a TD error that undoes what was learnt.
+            share = torch.tanh(cast(Branch, self.branches[name]).context(state))
             context = context + self.masks[name] * share
-        return context, metrics
+        return _Look(context, {k: s for k, s in states.items() if k != "ac"}, metrics)
+
+    def _imagine(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        observed: Mapping[str, list[Tensor]],
+    ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+        """What each unmasked branch's context is made of, and metrics."""
+        states, metrics = dict(observed), dict[str, Tensor]()
+        if "ac" in self.masks:
+            hidden, values = packing.pack(unrolled.hidden), packing.pack(unrolled.values)
+            avail = packing.pack(batch.avail_actions)
+            entries = self.entries(hidden, batch, packing)
+            states["ac"], first = self.action_conditioned.imagine(hidden, values, avail, entries)
+            if first is not None:
+                metrics = _agreement(first, values, avail, entries.living)
+        unseen = [name for name in ("af", "st") if name in self.masks and name not in states]
+        if unseen:
+            obs = packing.pack(batch.obs)
+            entries = self.entries(obs, batch, packing)
+            for name in unseen:
+                states[name] = self.observing(name).imagine(obs, entries)
+        return states, metrics
 
     def _losses(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of the branches over the entries of ``packing``, and how well they predict."""
-        losses, metrics = dict[str, Tensor](), dict[str, Tensor]()
-        if self.action_conditioned is not None and "ac" in self._learning:
+        found: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        learning = {name[:2] for name in self.loss_weights}
+        if "ac" in learning:
             hidden = packing.pack(unrolled.hidden)
             if not self.config.train_agent:
                 hidden = hidden.detach()
             last_actions = packing.pack(batch.last_actions)
             entries = self.entries(hidden, batch, packing)
-            found = self.action_conditioned.losses(
-                hidden, last_actions, entries, step="ac_step" in self.loss_weights
-            )
-            losses |= {f"ac_{kind}": loss for kind, loss in found.items()}
+            found = self.action_conditioned.losses(hidden, last_actions, entries)
+            found = {f"ac_{kind}": loss for kind, loss in found.items()}
             if self.config.prior:
-                metrics |= self.prediction(hidden.detach(), last_actions, entries)
-        if self._learning & {"af", "st"}:
+                metrics = self.prediction(hidden.detach(), last_actions, entries)
+        observing = learning - {"ac"}
+        if observing:
             obs = packing.pack(batch.obs)
             entries = self.entries(obs, batch, packing)
-            if self.action_free is not None and "af" in self._learning:
-                found = self.action_free.losses(
-                    obs, entries, step="af_step" in self.loss_weights
-                )
-                losses |= {f"af_{kind}": loss for kind, loss in found.items()}
-            if self.static is not None and "st" in self._learning:
-                found = self.static.losses(obs, entries)
-                losses |= {f"st_{kind}": loss for kind, loss in found.items()}
-        # A weight of zero is no loss: its branch learns without it.
-        return {name: losses[name] for name in self.loss_weights}, metrics
+            for name in sorted(observing):
+                losses = self.observing(name).losses(obs, entries)
+                found |= {f"{name}_{kind}": loss for kind, loss in losses.items()}
+        # What has no weight is no loss of this run.
+        return {name: found[name] for name in self.loss_weights}, metrics
 
     @torch.no_grad()
     def prediction(
@@ -307,14 +337,13 @@ class Disentangled(WorldModel):
     ) -> dict[str, Tensor]:
         """Squared errors in the living agents' hidden states one step ahead, on a sample of the steps.
 
-        Of the model, of repeating the last state, and of the model told actions of other moments: a model that
-        is worth its cost is well below the other two.
+        Of the model, of repeating the last state, and of the model told actions of other moments: a model
+        that is worth its cost is well below the other two.
 
         Args:
             hidden: (P, N, H). last_actions: (P, N).
         """
         branch = self.action_conditioned
-        assert branch is not None
         steps = Steps.of(entries)
         M = len(steps.before)
         if M == 0:
@@ -354,10 +383,17 @@ class Disentangled(WorldModel):
         self._choice.set_state(state["choice"].cpu())
 
 
-def _imagination(
+def _agreement(
     actions: Tensor, values: Tensor, avail: Tensor, living: Tensor | None
 ) -> dict[str, Tensor]:
-    """How far imagined first actions (P, N, A) are those of the policy: mass on the greedy one, and entropy."""
+    """How far imagined first actions are those of the policy: mass on the greedy one, and entropy in nats.
+
+    Args:
+        actions: (P, N) int64, each plus one, or (P, N, A) shares.
+    """
+    some = slice(0, MEASURED)
+    actions, values, avail = actions[some], values[some], avail[some]
+    living = None if living is None else living[some]
     with torch.no_grad():
         greedy = values.masked_fill(~avail, -torch.inf).argmax(dim=-1, keepdim=True)
         if not actions.is_floating_point():

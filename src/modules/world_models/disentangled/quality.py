@@ -9,10 +9,12 @@ from ....data.batch import EpisodeBatch
 from ...agents.base import AgentOutput
 from ...layers.packing import Packing
 from .action_conditioned import shuffled_actions
+from .action_free import ActionFree
 from .branch import Steps
 from .gala import Operators
 from .model import Disentangled
 from .scale import mean_over_living, variance_of_living
+from .static import Static
 
 
 @torch.no_grad()
@@ -33,12 +35,13 @@ def quality(
         ahead: steps of the longer prediction with true actions.
 
     Returns:
-        ``h`` (one step, true actions), ``h_shuffled``, ``h_repeat``, ``h_ahead``, ``h_ahead_repeat``, ``obs`` (one
-        step, without actions) and ``obs_repeat``: mean squared errors. ``h_lost``, ``obs_lost`` and
-        ``static_lost``: shares of the variance that the auto-encoders of the three branches lose.
+        Mean squared errors: ``h`` (one step, true actions), ``h_shuffled``, ``h_repeat``, ``h_ahead``,
+        ``h_ahead_repeat``, ``obs`` (one step, without actions) and ``obs_repeat``. Shares of the variance
+        that the auto-encoders of the three branches lose: ``h_lost``, ``obs_lost`` and ``static_lost``.
     """
-    ac, af, st = model.action_conditioned, model.action_free, model.static
-    assert ac is not None and af is not None and st is not None, "all branches are needed"
+    ac, af, st = model.action_conditioned, model.observing("af"), model.observing("st")
+    assert isinstance(af, ActionFree)
+    assert isinstance(st, Static)
     packing = Packing.of(batch.lengths + 1, batch.max_t + 1, batch.obs.device)
     found: dict[str, float] = {}
 
@@ -63,15 +66,16 @@ def quality(
     row = torch.arange(len(hidden), device=hidden.device)
     back = torch.full_like(row, -1)
     back[steps.after] = steps.before
-    actions, start = [], row
+    path: list[Tensor] = []
+    start = row
     for _ in range(ahead):
         known = start >= 0
-        actions.append(torch.where(known[:, None], taken[start.clamp(min=0)], 0))
+        path.append(torch.where(known[:, None], taken[start.clamp(min=0)], 0))
         start = torch.where(known, back[start.clamp(min=0)], -1)
     there = start >= 0
     start, end = start[there], row[there]
     operators = Operators(*(operator[start] for operator in entries.operators))
-    path = [a[there] for a in reversed(actions)]
+    path = [actions[there] for actions in reversed(path)]
     guess = ac.predict(hidden[start], mean[start], path, operators)
     alive = None if entries.living is None else entries.living[end]
     for name, far in (("h_ahead", guess), ("h_ahead_repeat", torch.zeros_like(guess))):
@@ -91,6 +95,5 @@ def quality(
         error = (near - (obs[steps.after] - obs[steps.before])).square()
         found[name] = float(mean_over_living(error, steps.living))
     found["obs_lost"] = lost(af.autoencoder.decode(posterior.mean, entries.operators), obs)
-    features = st.features(obs, entries.operators)
-    found["static_lost"] = lost(st.autoencoder.fourth(features), obs)
+    found["static_lost"] = lost(st.reconstruct(obs, entries), obs)
     return found

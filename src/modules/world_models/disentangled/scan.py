@@ -1,8 +1,10 @@
 """A posterior that feeds on its own last sample, step after step, as one node of the gradient's graph.
 
-Each step is a handful of operations on a few rows, so that on a CPU starting them costs more than doing them, and torch's
-graph of them costs twice that again. Here a step is as few operations as it can be, and gradients of weights are
-single products after the loop. Axes: P packed rows (time by time, longest sequence first), N agents, D hidden, Z latent.
+Each step is a handful of operations on a few rows, so that on a CPU starting them costs more than doing
+them, and torch's graph of them costs twice that again. Here a step is as few operations as it can be, and
+gradients of weights are single products after the loop.
+
+Axes: P packed rows (time by time, longest sequence first), N agents, D hidden, Z latent.
 """
 
 from __future__ import annotations
@@ -129,7 +131,11 @@ class _Scan(torch.autograd.Function):
             y = gx.view(-1, D).mm(back_in).view(size, N, 2 * Z)
             reaching = torch.baddbmm(y[..., Z:], s, y[..., :Z])
             later = size
-        flat_code, flat_x, flat_grad = grad_code.flatten(0, 1), x.flatten(0, 1), grad_x.flatten(0, 1)
+        flat_code, flat_x, flat_grad = (
+            grad_code.flatten(0, 1),
+            x.flatten(0, 1),
+            grad_x.flatten(0, 1),
+        )
         entered = packing.shift(sample)
         smoothed_x = torch.bmm(smooth, x).flatten(0, 1)
         smoothed_v = torch.bmm(smooth, entered).flatten(0, 1)

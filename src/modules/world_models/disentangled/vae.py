@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .gala import Operators
 from ...layers.packing import Packing
+from .gala import Operators
 from .gaussian import MEAN_BOUND, Gaussian
 
 
@@ -59,8 +59,9 @@ class TransitionVAE(nn.Module):
             hidden = linear_of_parts(self.first, (before, actions.flatten(1)))
         else:
             # The product with one-hot actions is a sum of columns of the weights.
-            weight, table = self.first.weight.split([self.latent, self.first.in_features - self.latent], 1)
-            table = table.t().unflatten(0, (self.n_agents, self.n_actions))
+            weight = self.first.weight[:, : self.latent]
+            table = self.first.weight[:, self.latent :].t()
+            table = table.reshape(self.n_agents, self.n_actions, -1)
             table = F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # 0: no action
             first = torch.arange(self.n_agents, device=actions.device) * (self.n_actions + 1)
             hidden = F.embedding_bag(actions + first, table, mode="sum")
@@ -77,7 +78,7 @@ class TransitionVAE(nn.Module):
 
 
 class JointAutoEncoder(nn.Module):
-    """What :class:`~phalanx.modules.world_models.disentangled.gala.GALA` does, without a graph: all agents as one vector.
+    """What ``GALA`` does, without a graph: all agents as one vector.
 
     Takes the same arguments and operators, and ignores the operators. Its size grows with N.
     """

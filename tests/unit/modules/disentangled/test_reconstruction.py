@@ -13,12 +13,12 @@ from phalanx.data.batch import EpisodeBatch, episode_fields
 from phalanx.data.store import EpisodeStore
 from phalanx.envs.battle import VecBattle
 from phalanx.envs.protocol import Timestep
-from phalanx.modules.layers.gala import Operators
 from phalanx.modules.layers.one_hot import one_hot_actions
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.world_models.base import weighted_sum
+from phalanx.modules.world_models.disentangled.gala import Operators
 
-from .toys import CPU, assemble
+from ..toys import CPU, assemble
 
 
 def record(map_name: str, battles: int, seed: int) -> EpisodeBatch:

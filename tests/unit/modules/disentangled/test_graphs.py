@@ -7,8 +7,14 @@ import math
 import pytest
 import torch
 
-from phalanx.modules.layers.gala import GALA, Operators, sharpening, smoothing
-from phalanx.modules.layers.graphs import GRAPHS, build_graph
+from phalanx.modules.world_models.disentangled.gala import (
+    GALA,
+    GraphLayer,
+    Operators,
+    sharpening,
+    smoothing,
+)
+from phalanx.modules.world_models.disentangled.graphs import GRAPHS, build_graph
 
 # Three nodes in a row: 0 - 1 - 2.
 PATH = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -57,16 +63,29 @@ def test_knn_links_the_most_similar() -> None:
 
 
 def test_knn_skips_dead_agents_for_living_ones() -> None:
-    x = torch.tensor([[[1.0, 0], [1, 0], [-1, 1]]])
-    alive = torch.tensor([[True, False, True]])
+    x = torch.tensor([[[1.0, 0], [1, 0], [-1, 1], [-1, 0.9]]])
+    alive = torch.tensor([[True, False, True, True]])
     graph = build_graph("knn", x, alive=alive, neighbours=1)[0]
-    assert torch.equal(graph, torch.tensor([[0.0, 0, 1], [0, 0, 0], [1, 0, 0]]))
+    expected = torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]])
+    assert torch.equal(graph, expected)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 9])
-def test_knn_never_links_everybody(n: int) -> None:
-    graph = build_graph("knn", torch.randn(50, n, 8), neighbours=3)
-    assert float(graph.sum(dim=(1, 2)).max()) < n * (n - 1)
+@pytest.mark.parametrize("alike", [False, True])
+def test_knn_never_links_all_the_living(n: int, alike: bool) -> None:
+    """Whatever has died: two of them, or more, are never all linked to each other."""
+    torch.manual_seed(0)
+    x = torch.ones(400, n, 8) if alike else torch.randn(400, n, 8)
+    alive = torch.rand(400, n) < torch.rand(400, 1)
+    alive[0] = True
+    for neighbours in (1, 3, 8):
+        graph = build_graph("knn", x, alive=alive, neighbours=neighbours)
+        count = alive.sum(dim=1)
+        several = count >= 2
+        assert bool((graph.sum(dim=(1, 2)) < count * (count - 1))[several].all())
+        # From three on nobody is left alone.
+        linked = graph.sum(dim=-1) > 0
+        assert bool((linked == alive)[count >= 3].all())
 
 
 def test_complete_graph_forgets_who_is_who() -> None:
@@ -86,12 +105,17 @@ def test_autoencoder_size_does_not_depend_on_the_team() -> None:
     assert sum(p.numel() for p in net.parameters()) == parameters
 
 
+@pytest.mark.parametrize("own_rows", [True, False])
 @pytest.mark.parametrize(("features", "out"), [(2, 5), (5, 2)])
-def test_layer_is_operator_times_features_times_weights(features: int, out: int) -> None:
-    from phalanx.modules.layers.gala import GraphLayer
-
-    layer = GraphLayer(features, out)
+def test_layer_is_operator_times_features_times_weights(
+    features: int, out: int, own_rows: bool
+) -> None:
+    layer = GraphLayer(features, out, own_rows=own_rows)
     assert layer.bias is not None
     torch.nn.init.normal_(layer.bias)
     operator, x = smoothing(random_graphs(4, 3)), torch.randn(4, 3, features)
-    torch.testing.assert_close(layer(x, operator), operator @ x @ layer.weight.t() + layer.bias)
+    expected = operator @ x @ layer.weight.t() + layer.bias
+    if own_rows:
+        assert layer.own is not None
+        expected = expected + x @ layer.own.t()
+    torch.testing.assert_close(layer(x, operator), expected)
