@@ -119,9 +119,10 @@ class Disentangled(WorldModel):
         detach_context: bool = Field(
             True, description="keep the TD loss's gradient out of the world model"
         )
-        reuse_observed: bool = Field(
-            True,
-            description="target networks' context takes from the online model what it makes of observations",
+        target_context: Literal["online", "shared", "own"] = Field(
+            "online",
+            description="context of the target networks: the online one, their own copy's, or their own where it "
+            "depends on the agents' memory and the online one's where observations are all it needs",
         )
 
         @field_validator("graph")
@@ -230,13 +231,10 @@ class Disentangled(WorldModel):
         packing: Packing,
         online: WorldModelOutput,
     ) -> Tensor:
-        """The context (P, C) alone.
-
-        What the branches that see observations only make of them is the online model's (``reuse_observed``, a
-        deviation): their encoders learn from nothing but observations, and move little between two updates of
-        the target networks. The maps to the context are this model's own.
-        """
-        observed = online.observed if self.config.reuse_observed else {}
+        """The context (P, C) alone, as ``target_context`` says."""
+        if self.config.target_context == "online" and online.context is not None:
+            return online.context.detach()
+        observed = online.observed if self.config.target_context == "shared" else {}
         return self._look(unrolled, batch, packing, observed).context
 
     def entries(self, features: Tensor, batch: EpisodeBatch, packing: Packing) -> Entries:
