@@ -283,7 +283,8 @@ class Trainer:
                 "`evaluate`). Continue from checkpoints/latest of the run."
             )
         with restoring():
-            self.parts.learner.load_state_dict(state["learner"])
+            learner = self.parts.learner
+            learner.load_state_dict(_with_options_of(learner.state_dict(), state["learner"]))
             self.parts.policy.load_state_dict(state["policy"])
             self.parts.runner.load_state_dict(state["runner"])
             self.tester.load_state_dict(state["tester"])
@@ -297,3 +298,21 @@ class Trainer:
                 clock.next = counters["clocks"][name]
         if not same_run:
             self._tested, self._logged_at = None, self.t_env
+
+
+def _with_options_of(built: Any, saved: Any) -> Any:
+    """The saved state of a learner with the options (``lr`` ...) that its optimisers were built with.
+
+    An optimiser's state has its options in it, so that what a continued run asks for would have no effect.
+    """
+    if isinstance(built, list) and isinstance(saved, list) and len(built) == len(saved):
+        return [_with_options_of(new, old) for new, old in zip(built, saved, strict=True)]
+    if not isinstance(built, Mapping) or not isinstance(saved, Mapping):
+        return saved
+    if "param_groups" not in saved:
+        return {key: _with_options_of(built.get(key), value) for key, value in saved.items()}
+    groups = [
+        new | {"params": old["params"]}
+        for new, old in zip(built["param_groups"], saved["param_groups"], strict=True)
+    ]
+    return {**saved, "param_groups": groups}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -202,6 +204,33 @@ def test_no_checkpoint_is_made_of_points_the_disk_does_not_have(
     run.run()
     assert not (tmp_path / "checkpoints" / "latest").exists()
     assert "the disk does not have all points before it yet" in caplog.text
+
+
+@pytest.mark.parametrize("config", ["qmix", "vdfd", "mappo", "happo"])
+def test_a_learning_rate_given_on_resume_is_the_one_that_is_used(
+    config: str, tmp_path: Path
+) -> None:
+    run, _ = trainer(tmp_path, config, "matrix", *small(config), "lr=0.001")
+    run.run()
+    for lr in (0.001, 0.25):
+        again, _ = trainer(tmp_path, config, "matrix", *small(config), f"lr={lr}")
+        again.load(load_checkpoint(find_checkpoint(tmp_path)))
+        states = [r.parts.learner.state_dict() for r in (run, again)]
+        assert lr in {group["lr"] for group in _found(states[1], "param_groups")}
+        # What the optimisers have gathered is kept.
+        _assert_equal(*(list(_found(state, "exp_avg")) for state in states))
+
+
+def _found(state: object, key: str) -> Iterator[Any]:
+    """Everything under a key anywhere in a state; the items of lists."""
+    if isinstance(state, Mapping):
+        for name, value in state.items():
+            if name == key:
+                yield from value if isinstance(value, list) else [value]
+            yield from _found(value, key)
+    elif isinstance(state, (list, tuple)):
+        for value in state:
+            yield from _found(value, key)
 
 
 def test_networks_only_checkpoint_is_refused_for_training(tmp_path: Path) -> None:
