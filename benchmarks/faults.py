@@ -195,6 +195,7 @@ def wait_for(process: Process, holds: Callable[[], bool]) -> bool:
         with contextlib.suppress(OSError, ValueError):
             if holds():
                 return True
+        time.sleep(0.001)
     return False
 
 
