@@ -54,8 +54,8 @@ class Stopwatch:
     def log_many(self, metrics: Any, t_env: int, prefix: str = "") -> None:
         self._timed(self._logger.log_many, metrics, t_env, prefix)
 
-    def flush(self) -> None:
-        self._timed(self._handle.flush)
+    def flush(self) -> int | None:
+        return self._timed(self._handle.flush)
 
     def update(self, t_env: int, n_updates: int) -> None:
         pass

@@ -1,20 +1,24 @@
 """Checkpoints: folders that are complete or not there.
 
-A checkpoint holds ``meta.json`` (config, step, contents, versions), ``state.pt`` and, when asked for,
-``replay.pt``. It is written beside its final name and renamed, so a crash or a full disk leaves the older
-one whole. Nothing in it is ever unpickled beyond tensors and plain values.
+A checkpoint holds ``meta.json`` (config, step, contents, versions, a checksum of each file), ``state.pt``
+and, when asked for, ``replay.pt``. It is written beside its final name and renamed, so a crash or a full
+disk leaves the older one whole; the one it replaces stays beside it for the case that the disk damages the
+new one. Nothing in it is ever unpickled beyond tensors and plain values.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,20 +26,58 @@ import torch
 from . import __version__
 from .errors import CheckpointError
 
-FORMAT = 1
+log = logging.getLogger("phalanx.checkpoint")
+
+FORMAT = 2
 _ARRAY = "__ndarray__"
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read whole.
+
+    Attributes:
+        folder: where it lies.
+        meta: content of its ``meta.json``.
+        state: state by name, tensors on the CPU.
+    """
+
+    folder: Path
+    meta: dict[str, Any]
+    state: dict[str, Any]
+
+    @property
+    def t_env(self) -> int:
+        """Environment steps done."""
+        return int(self.meta["t_env"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The nested config of its run."""
+        return dict(self.meta["config"])
+
+    @property
+    def recorded(self) -> int | None:
+        """How far its run's record had come, see :class:`~.tracking.record.Position`."""
+        recorded = self.meta["recorded"]
+        return None if recorded is None else int(recorded)
+
+
 def save_checkpoint(
-    folder: Path, config: Mapping[str, Any], t_env: int, state: Mapping[str, Any]
+    folder: Path,
+    config: Mapping[str, Any],
+    t_env: int,
+    state: Mapping[str, Any],
+    recorded: int | None = None,
 ) -> None:
-    """Write one checkpoint, replacing an older one of the same name.
+    """Write one checkpoint; an older one of the same name becomes :func:`previous`.
 
     Args:
         folder: final name.
         config: composed config, nested.
         t_env: environment steps done.
         state: name -> state of each thing that has any; ``replay`` goes to a file of its own.
+        recorded: how far the run's record has come; None where there is none.
 
     Raises:
         OSError: the disk is full or not writable; nothing that was there is lost.
@@ -48,38 +90,84 @@ def save_checkpoint(
         files = {"state.pt": {k: v for k, v in state.items() if k != "replay"}}
         if "replay" in state:
             files["replay.pt"] = {"replay": state["replay"]}
-        for name, content in files.items():
-            with (beside / name).open("wb") as file:
-                _save(_storable(content), file)
-                file.flush()
-                os.fsync(file.fileno())
         meta = {
             "format": FORMAT,
             "phalanx": __version__,
             "torch": torch.__version__,
             "t_env": t_env,
+            "recorded": recorded,
             "contains": sorted(state),
             "config": dict(config),
+            "sha256": {name: _save(content, beside / name) for name, content in files.items()},
         }
-        (beside / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            beside.rename(folder)
+        meta["checksum"] = _checksum(meta)
+        with (beside / "meta.json").open("w", encoding="utf-8") as file:
+            json.dump(meta, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        _put_in_place(beside, folder)
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-def _save(content: Any, file: BinaryIO) -> None:
-    try:
-        torch.save(content, file)
-    except RuntimeError as error:  # what torch makes of the disk's own error
-        raise OSError(f"{file.name} cannot be written: {error}") from error
+def previous(folder: Path) -> Path:
+    """Where the checkpoint lies that the one in ``folder`` replaced."""
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    """A kill between any two of these lines leaves a whole checkpoint under one of the two names."""
+    if folder.exists():
+        doomed = folder.with_name(f".{folder.name}.doomed")
+        shutil.rmtree(doomed, ignore_errors=True)
+        if previous(folder).exists():
+            previous(folder).rename(doomed)
+        folder.rename(previous(folder))
+        beside.rename(folder)
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        beside.rename(folder)
+    if hasattr(os, "O_DIRECTORY"):  # the names, too, are to survive a loss of power
+        parent = os.open(folder.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+class _HashedFile:
+    """A file that is written once, from front to back, and knows the digest of what it was given."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _save(content: Any, path: Path) -> str:
+    """Write one file; returns its SHA-256."""
+    with path.open("wb") as file:
+        hashed = _HashedFile(file)
+        try:
+            torch.save(_storable(content), hashed)  # type: ignore[arg-type]
+        except RuntimeError as error:  # what torch makes of the disk's own error
+            raise OSError(f"{path} cannot be written: {error}") from error
+        file.flush()
+        os.fsync(file.fileno())
+    return hashed.digest.hexdigest()
+
+
+def _checksum(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of all of a ``meta.json`` but this entry itself."""
+    rest = {key: value for key, value in meta.items() if key != "checksum"}
+    as_read = json.loads(json.dumps(rest))  # keys that are no text sort differently before
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -97,12 +185,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
             "Give a folder like results/runs/<run>/checkpoints/latest, or the run's folder."
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {file}: {error}") from error
-    if meta.get("format") != FORMAT:
+        raise CheckpointError(f"{file} is damaged or cannot be read ({error})") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        found = meta.get("format") if isinstance(meta, dict) else meta
         raise CheckpointError(
-            f"{folder} has checkpoint format {meta.get('format')!r}, this version reads {FORMAT}"
+            f"{folder} has checkpoint format {found!r}, this version reads {FORMAT}"
         )
-    return dict(meta)
+    if meta.get("checksum") != _checksum(meta):
+        raise CheckpointError(f"{file} is damaged: it is not what was written (checksum)")
+    return meta
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
@@ -111,19 +202,99 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: a file is missing or damaged.
     """
-    read_meta(folder)
-    state: dict[str, Any] = {}
-    for file in sorted(folder.glob("*.pt")):
+    return _read(folder).state
+
+
+def open_checkpoint(path: Path, *, replay: bool = True) -> Checkpoint:
+    """The newest checkpoint that ``path`` means and that is whole, see :func:`find_checkpoint`.
+
+    Args:
+        path: as for :func:`find_checkpoint`.
+        replay: read the replay too, which is most of it and no use for playing.
+
+    Raises:
+        CheckpointError: there is none, or none that is whole; names what is wrong with each.
+    """
+    newest = find_checkpoint(path)
+    faults: list[str] = []
+    for folder in (newest, previous(newest)):
+        if faults and not folder.exists():
+            continue
         try:
-            state |= _restored(torch.load(file, map_location="cpu", weights_only=True))
+            found = _read_settled(folder, replay)
+        except CheckpointError as fault:
+            faults.append(str(fault))
+            continue
+        if faults:
+            log.warning(
+                "%s. Using the one before it, %s, of step %d", faults[0], folder, found.t_env
+            )
+        return found
+    raise CheckpointError(
+        ". ".join(faults)
+        + ". Use another checkpoint of the run, if its checkpoints folder has one; nothing was changed."
+    )
+
+
+def _read_settled(folder: Path, replay: bool) -> Checkpoint:
+    """Like :func:`_read`, of a run that may replace the checkpoint at this very moment."""
+    for _ in range(3):
+        before = _stamp(folder)
+        try:
+            return _read(folder, replay)
+        except CheckpointError:
+            if _stamp(folder) == before:
+                raise
+    return _read(folder, replay)
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _read(folder: Path, replay: bool = True) -> Checkpoint:
+    meta = read_meta(folder)
+    state: dict[str, Any] = {}
+    for name, digest in meta["sha256"].items():
+        if name == "replay.pt" and not replay:
+            continue
+        file = folder / name
+        try:
+            with file.open("rb") as content:
+                if _digest(content) != digest:
+                    raise CheckpointError(
+                        f"{file} is damaged: it is not what was written (checksum)"
+                    )
+                content.seek(0)
+                state |= _restored(torch.load(content, map_location="cpu", weights_only=True))
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"{file} is damaged ({type(error).__name__}: {error}). "
-                "Use another checkpoint of the run (see its checkpoints folder)."
-            ) from error
+            raise CheckpointError(f"{file} is damaged ({type(error).__name__}: {error})") from error
     if "counters" not in state:
-        raise CheckpointError(f"{folder} is incomplete: state.pt is missing")
-    return state
+        raise CheckpointError(f"{folder} is incomplete: it holds no counters")
+    return Checkpoint(folder, meta, state)
+
+
+def _digest(file: IO[bytes]) -> str:
+    found = hashlib.sha256()
+    while block := file.read(1 << 20):
+        found.update(block)
+    return found.hexdigest()
+
+
+def set_aside_newer(used: Checkpoint) -> None:
+    """Where a previous checkpoint is used: put the damaged one under another name.
+
+    Otherwise it would be kept as the previous one of the next, in place of the good one.
+    """
+    newer = used.folder.with_name(used.folder.name.removesuffix(".previous"))
+    if newer != used.folder and newer.exists():
+        aside = newer.with_name(f"{newer.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        newer.rename(aside)
 
 
 @contextmanager
@@ -135,7 +306,7 @@ def restoring() -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(
             f"the checkpoint does not fit this config ({error}). Use the config it was made with (leave out "
             "--config and changed keys); if you did, the code has changed since: check out the commit that "
@@ -152,14 +323,14 @@ def find_checkpoint(path: Path) -> Path:
     for candidate in (path, path / "checkpoints" / "latest", path / "latest"):
         if (candidate / "meta.json").is_file():
             return candidate
-        # A crash between the two renames of a replacement leaves the old one under this name.
-        old = candidate.with_name(f".{candidate.name}.old")
-        if (old / "meta.json").is_file():
-            return old
+        # A kill between the two renames of a replacement leaves the older one only.
+        if (previous(candidate) / "meta.json").is_file():
+            return previous(candidate)
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}: there is no such folder")
     raise CheckpointError(
-        f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one"
+        f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one. A run writes its first "
+        "after save_model_interval steps, or when it is stopped with Ctrl-C."
     )
 
 

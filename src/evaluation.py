@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from .build import build_policy, choose_device, make_env, num_envs
-from .checkpoint import find_checkpoint, load_checkpoint, read_meta, restoring
+from .checkpoint import find_checkpoint, open_checkpoint, read_meta, restoring
 from .config import Composed
 from .envs.protocol import Env, Filmable
-from .errors import EnvError
+from .errors import ConfigError, EnvError
 from .modules.policies.base import Policy
 from .runners.rollout import EpisodeStats, Rollout, play_episodes
 from .seeding import named_generator
@@ -95,8 +95,10 @@ def evaluate_checkpoint(
     Raises:
         CheckpointError: there is no checkpoint, or it does not fit.
         EnvError: films are wanted of an environment that cannot be filmed.
+        ConfigError: ``out`` cannot be written; said before anything is played.
     """
-    state = load_checkpoint(find_checkpoint(checkpoint))
+    state = open_checkpoint(checkpoint, replay=False).state
+    _check_writable(out)
     copies = min(n_episodes, num_envs(composed))
     torch.set_num_threads(composed.run.torch_threads)
     device = choose_device(composed.run.device)
@@ -113,7 +115,6 @@ def evaluate_checkpoint(
         films = camera.take_films() if camera is not None else []
     finally:
         tester.close()
-    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["episode", *stats.rows[0]])
         writer.writeheader()
@@ -122,6 +123,20 @@ def evaluate_checkpoint(
         recorded = film.save(film_folder(out) / f"episode_{i:03d}.npz")
         film.render(recorded.with_suffix(f".{run.video_format}"))
     return stats.means()
+
+
+def _check_writable(out: Path) -> None:
+    new = not out.exists()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("a"):
+            pass
+        if new:
+            out.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{out} cannot be written ({error}). Name another file with --out."
+        ) from error
 
 
 def film_folder(out: Path) -> Path:

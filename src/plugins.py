@@ -58,6 +58,13 @@ def broken_hint() -> str:
     return f" It may come from an installed plugin that could not be imported: {listed}."
 
 
+def unfamiliar(named: Sequence[str]) -> list[str]:
+    """Those of the plugins that a config names which are not installed as plugins on this machine."""
+    points = entry_points(group=GROUP)
+    installed = {name for point in points for name in (point.name, point.value.partition(":")[0])}
+    return [name for name in named if name not in installed]
+
+
 def loaded_plugin_files() -> list[str]:
     """Plugins that were loaded from files, in order: what a spawned process has to load again."""
     return list(_files)

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .build import Parts, build
-from .checkpoint import find_checkpoint, load_checkpoint, read_meta
+from .build import build
+from .checkpoint import Checkpoint, find_checkpoint, open_checkpoint, set_aside_newer
 from .config import Composed, compose, compose_stored
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError, DivergedError, TrackingError
 from .evaluation import evaluate_checkpoint, film_folder
+from .interrupt import terminated_like_interrupted
+from .plugins import unfamiliar
+from .tracking.claim import Claim, claim_run
 from .tracking.console import Console
 from .tracking.experiment import RunHandle, run_experiment
-from .tracking.identity import task_name
+from .tracking.filters import flat
+from .tracking.identity import BOOKKEEPING, task_name
 from .tracking.logger import Logger
 from .tracking.queries import run_folder
+from .tracking.record import Position, SpooledRun
 from .training import Trainer
 
 log = logging.getLogger("phalanx.session")
+
+RESULTS = "results"
 
 
 def train(
@@ -31,98 +40,273 @@ def train(
     sacred_options: Sequence[str],
 ) -> int:
     """Train one run, recorded; returns the exit status."""
-    composed, checkpoint = _compose(config, env_config, updates)
+    with terminated_like_interrupted():
+        words = _Words(updates)
+        if not words.resume:
+            return _train(_begun(config, env_config, words), sacred_options)
+        # Before anything of it is read: what is read must still be so when it is acted upon.
+        claim = claim_run(_run_folder(words.results, words.resume))
+        try:
+            return _train(_taken_up(config, env_config, words, claim), sacred_options)
+        except BaseException:
+            claim.release()
+            raise
+
+
+class _Words:
+    """``KEY=VALUE`` words that say where a run comes from; they are needed before it can be composed."""
+
+    def __init__(self, updates: Sequence[str]) -> None:
+        given = dict(word.partition("=")[::2] for word in updates)
+        self.results = Path(given.get("local_results_path") or RESULTS)
+        self.resume = given.get("resume", "")
+        self.checkpoint_path = given.get("checkpoint_path", "")
+        self.names_plugins = "plugins" in given
+        self.trust_plugins = _yes_or_no("trust_plugins", given.get("trust_plugins", "false"))
+        # A permission for this command alone, which no stored config can give.
+        self.updates = [word for word in updates if word.partition("=")[0] != "trust_plugins"]
+
+
+def _yes_or_no(key: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ConfigError(f"{key}={text} (command line): expected True or False")
+    return text.lower() == "true"
+
+
+@dataclass
+class _Start:
+    """A run that can begin: all of it was built, and nothing is recorded yet."""
+
+    composed: Composed
+    trainer: Trainer
+    tracker: _Tracker
+    results: Path
+    checkpoint: Checkpoint | None = None
+    claim: Claim | None = None
+
+
+def _begun(config: str | None, env_config: str | None, words: _Words) -> _Start:
+    """A new run, from nothing or from another run's checkpoint."""
+    if not words.checkpoint_path:
+        return _built(compose(config, env_config, words.updates), words.results)
+    checkpoint = open_checkpoint(Path(words.checkpoint_path))
+    start = _built(_composed(config, env_config, words, checkpoint), words.results)
+    start.trainer.load(checkpoint.state, same_run=False)
+    start.checkpoint = checkpoint
+    return start
+
+
+def _taken_up(config: str | None, env_config: str | None, words: _Words, claim: Claim) -> _Start:
+    """An earlier run, with its checkpoint loaded: that it fits is known before its record is touched."""
+    checkpoint = open_checkpoint(claim.directory)
+    words.updates = [w for w in words.updates if w.partition("=")[0] != "resume"]
+    words.updates.append(f"resume={claim.uid}")
+    composed = _composed(config, env_config, words, checkpoint)
+    start = _built(composed, claim.directory.parent.parent)
+    start.trainer.load(checkpoint.state)
+    start.checkpoint, start.claim = checkpoint, claim
+    return start
+
+
+def _built(composed: Composed, results: Path) -> _Start:
     for note in composed.notes:
         log.info("%s", note)
-    run = composed.run
-    resumed = read_meta(checkpoint) if run.resume and checkpoint else None
-    results = Path(run.local_results_path)
-
     # Before anything is recorded: an unknown map or too large a buffer is no run.
-    parts = build(composed)
+    tracker = _Tracker(Console())
+    return _Start(composed, Trainer(composed, build(composed), tracker, results), tracker, results)
 
-    def body(handle: RunHandle) -> dict[str, float]:
-        return _train(composed, parts, handle, checkpoint)
 
+def _composed(
+    config: str | None, env_config: str | None, words: _Words, checkpoint: Checkpoint
+) -> Composed:
+    """The checkpoint's config with the words on top, unless ``--config`` says otherwise."""
+    if config is not None:
+        return compose(config, env_config, words.updates)
+    return _stored(checkpoint, words)
+
+
+def _stored(checkpoint: Checkpoint, words: _Words) -> Composed:
+    """The config in a checkpoint with the words of the command line on top.
+
+    Raises:
+        CheckpointError: it names code to run that nobody here has said may run.
+    """
+    config = checkpoint.config
+    foreign = [] if words.names_plugins else unfamiliar(config.get("plugins") or [])
+    if foreign and not words.trust_plugins:
+        raise CheckpointError(
+            f"{checkpoint.folder} asks for the plugins {', '.join(map(repr, foreign))}, Python code that "
+            "would be run now and is not among the installed plugins. If you trust it, add "
+            f"trust_plugins=True; or name your own copy: plugins=[{','.join(foreign)}]."
+        )
+    if foreign:
+        log.info("running the plugins that %s names: %s", checkpoint.folder, ", ".join(foreign))
+    stored = config | {"resume": "", "checkpoint_path": ""}
+    return compose_stored(stored, str(checkpoint.folder), words.updates)
+
+
+def _run_folder(results: Path, name: str) -> Path:
+    try:
+        return run_folder(results, name)
+    except TrackingError as error:
+        raise TrackingError(
+            f"{error}. Runs that are kept elsewhere need local_results_path=DIR."
+        ) from None
+
+
+def _train(start: _Start, sacred_options: Sequence[str]) -> int:
+    run, checkpoint, trainer = start.composed.run, start.checkpoint, start.trainer
+    since = None
+    if start.claim is not None and checkpoint is not None:
+        recorded = SpooledRun.read(start.claim.directory)
+        ended = recorded is not None and recorded.run["status"] == "COMPLETED"
+        if ended and trainer.t_env >= run.t_max:
+            trainer.close()
+            start.claim.release()
+            print(
+                f"run {start.claim.uid} is complete: it has done {trainer.t_env} of t_max={run.t_max} steps, "
+                f"so there is nothing to resume. Go on with a larger one, e.g. t_max={2 * trainer.t_env}."
+            )
+            return 0
+        set_aside_newer(checkpoint)
+        since = Position(checkpoint.t_env, checkpoint.recorded)
     run_experiment(
-        body,
+        lambda handle: _body(start, handle),
         name=run.name,
-        config=composed.nested(),
+        config=start.composed.nested(),
         sacred_options=list(sacred_options),
-        results_dir=results,
+        results_dir=start.results,
         mongo_url=run.mongo_url,
         mongo_db=run.mongo_db,
-        resume_uid=run_folder(results, run.resume).name if resumed else None,
-        resume_step=int(resumed["t_env"]) if resumed else None,
+        claim=start.claim,
+        since=since,
     )
     return 0
 
 
-def _compose(
-    config: str | None, env_config: str | None, updates: Sequence[str]
-) -> tuple[Composed, Path | None]:
-    """The config of a run, and the checkpoint it starts from.
-
-    A run that continues another takes that one's config, with ``updates`` on top, unless ``--config`` says
-    otherwise.
-    """
-    given = dict(word.partition("=")[::2] for word in updates)
-    results = Path(given.get("local_results_path", "results"))
-    checkpoint = None
-    if given.get("resume"):
-        checkpoint = find_checkpoint(run_folder(results, given["resume"]))
-    elif given.get("checkpoint_path"):
-        checkpoint = find_checkpoint(Path(given["checkpoint_path"]))
-    if checkpoint is not None and config is None:
-        stored = read_meta(checkpoint)["config"] | {"resume": "", "checkpoint_path": ""}
-        return compose_stored(stored, str(checkpoint), updates), checkpoint
-    return compose(config, env_config, updates), checkpoint
-
-
-def _train(
-    composed: Composed, parts: Parts, handle: RunHandle, checkpoint: Path | None
-) -> dict[str, float]:
+def _body(start: _Start, handle: RunHandle) -> dict[str, float]:
     """Train inside a tracked run and say at the end what came out and where to look."""
-    run = composed.run
-    console = Console()
-    logger = Logger(handle.log_scalar)
-    trainer = Trainer(composed, parts, _Tracker(handle, logger, console), handle.directory)
-    if checkpoint is not None:
-        trainer.load(load_checkpoint(checkpoint))
-        log.info("continuing from %s at step %d", checkpoint, trainer.t_env)
+    run, trainer, console = start.composed.run, start.trainer, start.tracker.console
+    trainer.folder = handle.directory
+    start.tracker.record_into(handle)
+    hints = _Hints(start, handle)
+    if start.checkpoint is not None:
+        log.info("continuing from %s at step %d", start.checkpoint.folder, trainer.t_env)
+        _note_changes(start, handle)
     handle.info["env"] = trainer.parts.env.describe()
     handle.info["engine"] = handle.info["env"].get("engine", "")
     handle.info["device"] = str(trainer.parts.device)
-    console.start(run.t_max, f"{run.name} on {task_name(composed.nested())}, run {handle.run_id}")
-    start = time.perf_counter()
+    task = task_name(start.composed.nested())
+    console.start(run.t_max, f"{run.name} on {task}, run {handle.run_id}")
+    began = time.perf_counter()
     try:
         result = trainer.run()
+    except (KeyboardInterrupt, DivergedError) as stopped:
+        console.close()
+        print(hints.after_stop(trainer.t_env, stopped))
+        raise
     finally:
         console.close()
-    minutes = (time.perf_counter() - start) / 60
+    minutes = (time.perf_counter() - began) / 60
     handle.set_result(result.get("battle_won_mean", result["return_mean"]))
-    print(_epilogue(handle, result, trainer, minutes))
+    print(hints.epilogue(result, minutes))
     return result
 
 
-def _epilogue(
-    handle: RunHandle, result: Mapping[str, float], trainer: Trainer, minutes: float
-) -> str:
-    won = f"test win rate {result['battle_won_mean']:.0%}, " if "battle_won_mean" in result else ""
-    phalanx, folder = program(), _shown(handle.directory)
-    lines = [
-        f"run {handle.run_id} done: {won}test return {result['return_mean']:.2f} "
-        f"after {trainer.t_env} steps and {trainer.n_updates} updates in {minutes:.1f} min",
-        f"  numbers:   {phalanx} runs show {handle.uid}",
-        f"  curve:     {phalanx} plot {handle.uid}",
-        f"  files:     {folder}",
-    ]
-    if trainer.run_config.save_model:
-        lines += [
-            f"  evaluate:  {phalanx} evaluate {folder}",
-            f"  go on:     {phalanx} with resume={handle.uid} t_max={2 * trainer.run_config.t_max}",
+def _note_changes(start: _Start, handle: RunHandle) -> None:
+    """Say which keys a continued run has other values of than before, and put it on record."""
+    assert start.checkpoint is not None
+    before = flat(start.checkpoint.config)
+    now = flat(start.composed.nested())
+    passed_over = {*BOOKKEEPING, "t_max"}
+    changed = {
+        key: [before.get(key), now.get(key)]
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key.partition(".")[0] not in passed_over
+    }
+    if not changed:
+        return
+    told = ", ".join(f"{key} ({old!r} before, now {new!r})" for key, (old, new) in changed.items())
+    seed = (
+        " Generators that are in the checkpoint go on as they are: the new seed is for what is made anew."
+        if "seed" in changed
+        else ""
+    )
+    log.info(
+        "from step %d on this run has other settings than before: %s.%s",
+        start.checkpoint.t_env,
+        told,
+        seed,
+    )
+    earlier = list(handle.info.get("changed_on_resume", []))
+    entry = {
+        "step": start.checkpoint.t_env,
+        "keys": {k.replace(".", "/"): v for k, v in changed.items()},
+    }
+    handle.info["changed_on_resume"] = [*earlier, entry]
+
+
+class _Hints:
+    """Commands that work as they are printed, from the folder the program was started in."""
+
+    def __init__(self, start: _Start, handle: RunHandle) -> None:
+        self._start, self._handle = start, handle
+        run = start.composed.run
+        self._elsewhere = start.results.absolute() != Path(RESULTS).absolute()
+        self._results = str(_shown(start.results))
+        self._plugins = [f"plugins=[{','.join(run.plugins)}]"] if unfamiliar(run.plugins) else []
+
+    def epilogue(self, result: Mapping[str, float], minutes: float) -> str:
+        """What came out, and where to look."""
+        trainer, handle = self._start.trainer, self._handle
+        won = (
+            f"test win rate {result['battle_won_mean']:.0%}, "
+            if "battle_won_mean" in result
+            else ""
+        )
+        folder = _shown(handle.directory)
+        lines = [
+            f"run {handle.run_id} done: {won}test return {result['return_mean']:.2f} "
+            f"after {trainer.t_env} steps and {trainer.n_updates} updates in {minutes:.1f} min",
+            f"  numbers:   {self._look('runs', 'show', handle.uid)}",
+            f"  curve:     {self._look('plot', handle.uid)}",
+            f"  files:     {folder}",
         ]
-    return "\n".join(lines)
+        if self._has_checkpoint():
+            lines += [
+                f"  evaluate:  {self._evaluate(folder)}",
+                f"  go on:     {self._resume(f't_max={2 * trainer.run_config.t_max}')}",
+            ]
+        return "\n".join(lines)
+
+    def after_stop(self, t_env: int, stopped: BaseException) -> str:
+        """How a run that was stopped, or that stopped itself, can be taken up."""
+        uid = self._handle.uid
+        if not self._has_checkpoint():
+            return (
+                f"run {uid} stopped at step {t_env} without a checkpoint, so it cannot be resumed."
+            )
+        if isinstance(stopped, DivergedError):
+            change = self._resume("lr=SMALLER")
+            return f"run {uid} diverged at step {t_env}; its last checkpoint with other settings: {change}"
+        return f"run {uid} stopped at step {t_env}; go on with: {self._resume()}"
+
+    def _has_checkpoint(self) -> bool:
+        return (self._handle.directory / "checkpoints" / "latest").exists()
+
+    def _look(self, *words: str) -> str:
+        return _line(*words, *(["--results", self._results] if self._elsewhere else []))
+
+    def _evaluate(self, folder: Path) -> str:
+        return _line("evaluate", str(folder), *(["with", *self._plugins] if self._plugins else []))
+
+    def _resume(self, *words: str) -> str:
+        where = [f"local_results_path={self._results}"] if self._elsewhere else []
+        return _line("with", f"resume={self._handle.uid}", *words, *where, *self._plugins)
+
+
+def _line(*words: str) -> str:
+    return " ".join([program(), *map(shlex.quote, words)])
 
 
 def program() -> str:
@@ -130,7 +314,7 @@ def program() -> str:
     script = Path(sys.argv[0])
     if script.name != "main.py":
         return "phalanx"
-    return f"{_shown(Path(sys.executable))} {_shown(script)}"
+    return shlex.join([str(_shown(Path(sys.executable))), str(_shown(script))])
 
 
 def _shown(path: Path) -> Path:
@@ -140,36 +324,52 @@ def _shown(path: Path) -> Path:
 
 
 class _Tracker:
-    """Sends the loop's numbers to the record and to the screen."""
+    """Sends the loop's numbers to the record and to the screen.
 
-    def __init__(self, handle: RunHandle, logger: Logger, console: Console) -> None:
-        self._handle, self._logger, self._console = handle, logger, console
+    It is made before there is a record: what may fail is tried first.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._handle: RunHandle | None = None
+        self._logger = Logger()
+
+    def record_into(self, handle: RunHandle) -> None:
+        """From here on there is a record."""
+        self._handle, self._logger = handle, Logger(handle.log_scalar)
 
     def log_many(self, metrics: Mapping[str, float], t_env: int, prefix: str = "") -> None:
         self._logger.log_many(metrics, t_env, prefix)
 
     def update(self, t_env: int, n_updates: int) -> None:
-        self._console.update(t_env, n_updates)
+        self.console.update(t_env, n_updates)
 
     def report(self, t_env: int, split: Mapping[str, float]) -> None:
-        self._console.report(t_env, self._logger.latest(), split)
+        self.console.report(t_env, self._logger.latest(), split)
 
-    def flush(self) -> None:
-        self._handle.flush()
+    def flush(self) -> int | None:
+        return None if self._handle is None else self._handle.flush()
 
 
 def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     """Play a checkpoint and print what came out; returns the exit status."""
+    words = _Words(updates)
     try:
-        folder = find_checkpoint(checkpoint)
+        path = find_checkpoint(checkpoint)
     except CheckpointError:
-        folder = find_checkpoint(run_folder(Path("results"), str(checkpoint)))
-    composed = compose_stored(read_meta(folder)["config"], str(folder), updates)
-    out = out or folder / "evaluation.csv"
-    means = evaluate_checkpoint(folder, composed, composed.run.test_nepisode, out)
+        path = _run_folder(words.results, str(checkpoint))
+    opened = open_checkpoint(path, replay=False)
+    composed = _stored(opened, words)
+    out = out or _home(opened.folder) / "evaluation.csv"
+    means = evaluate_checkpoint(opened.folder, composed, composed.run.test_nepisode, out)
     numbers: dict[str, Any] = {k: round(v, 4) for k, v in means.items()}
     print(f"{composed.run.test_nepisode} episodes of {task_name(composed.nested())}: {numbers}")
     print(f"one row per episode: {out}")
     if composed.run.save_video:
         print(f"films and their traces: {film_folder(out)}")
     return 0
+
+
+def _home(checkpoint: Path) -> Path:
+    """The run's folder: what lies in a checkpoint's own is gone once newer ones replace it."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint

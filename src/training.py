@@ -13,8 +13,9 @@ import torch
 from .build import Parts, num_envs
 from .checkpoint import restoring, save_checkpoint
 from .config import Composed
-from .errors import CheckpointError
+from .errors import CheckpointError, DivergedError
 from .evaluation import Tester, score
+from .finite import first_not_finite
 from .interrupt import Interrupt
 
 log = logging.getLogger("phalanx.training")
@@ -35,8 +36,12 @@ class Tracker(Protocol):
         """One line on how it goes; ``split`` is the share of time per activity."""
         ...
 
-    def flush(self) -> None:
-        """Put everything logged so far where a kill cannot reach it."""
+    def flush(self) -> int | None:
+        """Put everything logged so far where a kill cannot reach it.
+
+        Returns:
+            How far the record has come; None if the disk did not take all of it.
+        """
         ...
 
 
@@ -73,6 +78,10 @@ class Trainer:
         self.t_env = 0
         self.n_updates = 0
         self.best_score: tuple[float, float] | None = None
+        self._tested: tuple[int, dict[str, float]] | None = (
+            None  # step and metrics of the last test
+        )
+        self._logged_at = self._saved_at = 0
         self.clocks = {
             "test": Clock(run.test_interval, 0),
             "log": Clock(run.log_interval, run.log_interval),
@@ -85,22 +94,39 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: the user or a scheduler stopped it; a checkpoint was written.
+            DivergedError: a loss, a gradient, a weight or a number of an environment was not finite.
         """
-        self._reported, self._logged_at = time.perf_counter(), self.t_env
+        self._reported = time.perf_counter()
         try:
-            with Interrupt() as interrupt:
+            with Interrupt(saves=self.run_config.save_model) as interrupt:
                 while self.t_env < self.run_config.t_max:
                     self._step()
                     if interrupt.asked:
                         self._save_if_wanted()
                         raise KeyboardInterrupt
+                    interrupt.patient = True  # from here on a stop has something to save
             latest = self._test()
             if self._logged_at < self.t_env:
                 self._log()
             self._save_if_wanted()
             return latest
+        except DivergedError as error:
+            raise DivergedError(f"{error} {self._what_is_kept()}") from error
         finally:
             self.close()
+
+    def _what_is_kept(self) -> str:
+        """Where a run that diverged can be taken up, in a sentence."""
+        folder = self.folder / "checkpoints" / "latest"
+        if not folder.exists():
+            return (
+                f"The run ends at step {self.t_env}. It has no checkpoint, as it had not come to "
+                f"save_model_interval={self.run_config.save_model_interval} or has save_model=False."
+            )
+        return (
+            f"The run ends at step {self.t_env}. Its last finite checkpoint, of step {self._saved_at}, is "
+            f"kept in {folder}."
+        )
 
     def _step(self) -> None:
         """Test if due, collect, learn, and what else is due."""
@@ -134,6 +160,9 @@ class Trainer:
         self._seconds["learn"] += time.perf_counter() - start
 
     def _test(self) -> dict[str, float]:
+        """Test, unless that was done at this very step: at the end of a run that now goes on."""
+        if self._tested is not None and self._tested[0] == self.t_env:
+            return self._tested[1]
         start = time.perf_counter()
         rows = self.tester.play(self.run_config.test_nepisode, self.t_env)
         metrics = rows.means()
@@ -143,6 +172,7 @@ class Trainer:
             if self.run_config.save_model and self.t_env > 0:
                 self._write("best", self._networks())
         self._seconds["test"] += time.perf_counter() - start
+        self._tested = self.t_env, metrics
         return metrics
 
     def _log(self) -> None:
@@ -175,10 +205,21 @@ class Trainer:
     # --- checkpoints ---
 
     def save(self) -> None:
-        """Write ``checkpoints/latest``: everything needed to continue bit for bit."""
+        """Write ``checkpoints/latest``: everything needed to continue bit for bit.
+
+        Raises:
+            DivergedError: a weight is not finite; the checkpoint before is kept.
+        """
         start = time.perf_counter()
         # A run continued from here never logs again what came before.
-        self.tracker.flush()
+        recorded = self.tracker.flush()
+        if recorded is None:
+            log.warning(
+                "no checkpoint at step %d: the disk does not have all points before it yet, and a run "
+                "continued from there would lack them. The older checkpoint is kept.",
+                self.t_env,
+            )
+            return
         state = self._networks() | {
             "learner": self.parts.learner.state_dict(),
             "runner": self.parts.runner.state_dict(),
@@ -186,7 +227,7 @@ class Trainer:
             "replay": self.parts.buffer.state_dict(contents=self.run_config.save_buffer),
             "torch_rng": torch.get_rng_state(),
         }
-        self._write("latest", state)
+        self._write("latest", state, recorded)
         self._seconds["log"] += time.perf_counter() - start
 
     def _networks(self) -> dict[str, Any]:
@@ -196,15 +237,25 @@ class Trainer:
                 "t_env": self.t_env,
                 "n_updates": self.n_updates,
                 "best_score": self.best_score,
+                "tested": self._tested,
+                "logged_at": self._logged_at,
                 "clocks": {name: clock.next for name, clock in self.clocks.items()},
             },
         }
 
-    def _write(self, name: str, state: Mapping[str, Any]) -> None:
+    def _write(self, name: str, state: Mapping[str, Any], recorded: int | None = None) -> None:
         """A checkpoint that cannot be written must not end the run it was to protect."""
+        trained = {part: state[part] for part in ("policy", "learner") if part in state}
+        if (where := first_not_finite(trained)) is not None:
+            raise DivergedError(
+                f"{where} is not finite at step {self.t_env}, so no checkpoint is made of it: the run has "
+                "diverged. Try a smaller learning rate (lr), or a smaller grad_norm_clip."
+            )
         folder = self.folder / "checkpoints" / name
         try:
-            save_checkpoint(folder, self.composed.nested(), self.t_env, state)
+            save_checkpoint(folder, self.composed.nested(), self.t_env, state, recorded)
+            if name == "latest":
+                self._saved_at = self.t_env
         except OSError as error:
             log.warning(
                 "checkpoint %s at step %d could not be written (%s); the run goes on, the older "
@@ -214,8 +265,12 @@ class Trainer:
                 error,
             )
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: Mapping[str, Any], *, same_run: bool = True) -> None:
         """Continue from what :meth:`save` wrote.
+
+        Args:
+            state: of a checkpoint.
+            same_run: its record goes on, too. A new record begins with a test of its own.
 
         Raises:
             CheckpointError: it lacks something this run needs, or its shapes are of another config.
@@ -228,14 +283,36 @@ class Trainer:
                 "`evaluate`). Continue from checkpoints/latest of the run."
             )
         with restoring():
-            self.parts.learner.load_state_dict(state["learner"])
+            learner = self.parts.learner
+            learner.load_state_dict(_with_options_of(learner.state_dict(), state["learner"]))
             self.parts.policy.load_state_dict(state["policy"])
             self.parts.runner.load_state_dict(state["runner"])
             self.tester.load_state_dict(state["tester"])
             self.parts.buffer.load_state_dict(state["replay"])
-        torch.set_rng_state(state["torch_rng"])
-        counters = state["counters"]
-        self.t_env, self.n_updates = counters["t_env"], counters["n_updates"]
-        self.best_score = counters["best_score"]
-        for name, clock in self.clocks.items():
-            clock.next = counters["clocks"][name]
+            torch.set_rng_state(state["torch_rng"])
+            counters = state["counters"]
+            self.t_env, self.n_updates = counters["t_env"], counters["n_updates"]
+            self.best_score, self._tested = counters["best_score"], counters["tested"]
+            self._logged_at, self._saved_at = counters["logged_at"], counters["t_env"]
+            for name, clock in self.clocks.items():
+                clock.next = counters["clocks"][name]
+        if not same_run:
+            self._tested, self._logged_at = None, self.t_env
+
+
+def _with_options_of(built: Any, saved: Any) -> Any:
+    """The saved state of a learner with the options (``lr`` ...) that its optimisers were built with.
+
+    An optimiser's state has its options in it, so that what a continued run asks for would have no effect.
+    """
+    if isinstance(built, list) and isinstance(saved, list) and len(built) == len(saved):
+        return [_with_options_of(new, old) for new, old in zip(built, saved, strict=True)]
+    if not isinstance(built, Mapping) or not isinstance(saved, Mapping):
+        return saved
+    if "param_groups" not in saved:
+        return {key: _with_options_of(built.get(key), value) for key, value in saved.items()}
+    groups = [
+        new | {"params": old["params"]}
+        for new, old in zip(built["param_groups"], saved["param_groups"], strict=True)
+    ]
+    return {**saved, "param_groups": groups}

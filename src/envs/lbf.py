@@ -9,7 +9,21 @@ from pydantic import Field
 from ..registry import ENVS, require
 from .adapter import LiftedEnv
 from .gymma import GymTeam
+from .single import Seen
 from .team import TeamConfig
+
+
+class ForagingTeam(GymTeam):
+    """The game, whose episodes are made to depend on their seeds and actions alone.
+
+    The library's reset puts nothing where the players of the episode before stood last.
+    """
+
+    def reset(self, seed: int) -> Seen:
+        """Start an episode."""
+        for player in self._env.unwrapped.players:
+            player.position = None
+        return super().reset(seed)
 
 
 @ENVS.register("lbf")
@@ -26,5 +40,5 @@ class ForagingEnv(LiftedEnv):
     def __init__(self, config: Config, *, num_envs: int, seed: int) -> None:
         require("lbforaging", "lbf", "env lbf")
         key = f"lbforaging:{config.key.removeprefix('lbforaging:')}"
-        make = functools.partial(GymTeam, key, config)
+        make = functools.partial(ForagingTeam, key, config)
         super().__init__(make, num_envs=num_envs, seed=seed, config=config)

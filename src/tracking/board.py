@@ -144,13 +144,14 @@ class Board:
             **os.environ,
             "PORT": str(self.port),
             "MONGO_URI": uri,  # in the environment: others on this machine can read command lines
+            # It ends when the pipe to its input does, which no kill of this process leaves open.
             "PHALANX_BOARD_TABLE": str((folder / "board.json").absolute()),
         }
         environment.pop("OMNIBOARD_CONFIG", None)
         command = [_node(), "-r", str(_DATA / "preload.js"), str(_start_file(installed))]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
             )
         try:
             self._wait()
@@ -166,6 +167,8 @@ class Board:
     def close(self) -> None:
         """End it."""
         self.process.terminate()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
@@ -257,7 +260,9 @@ def _prepare(target: Target) -> tuple[str, dict[str, Any]]:
 
 
 def _free_port(first: int) -> int:
-    for port in range(first, first + 100):
+    if not 0 < first < 65536:
+        raise TrackingError(f"--port {first}: expected a number from 1 to 65535")
+    for port in range(first, min(first + 100, 65536)):
         with socket.socket() as s:
             if s.connect_ex((HOST, port)) != 0:
                 return port

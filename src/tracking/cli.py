@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from .board import FIRST_PORT, Board
 from .copying import copy_database
 from .export import FORMATS
 from .filters import parse_filter, select, sort
-from .plots import choose_metric, group_by_config, plot_runs, run_label
+from .plots import choose_metric, label_groups, plot_runs, run_label
 from .queries import RunRecord, find_run, pick_run, runs
 from .record import RUNS_FOLDER
 from .sync import sync
@@ -28,7 +29,7 @@ from .target import (
 )
 from .views import print_comparison, print_run, print_table
 
-_CHOICE = "RUN (number, uid, beginning of a uid, folder) or FILTER"
+_CHOICE = "RUN (number, name, label, uid or its beginning, folder) or FILTER"
 _FILTER = """\
 A FILTER is KEY=VALUE, or another of != < <= > >= ~ (regular expression), in quotes where the shell
 needs them. KEY is a column (id uid name task seed status steps result duration started engine tags),
@@ -189,8 +190,7 @@ def _show_run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    chosen = _chosen(arguments)
-    metric = choose_metric(chosen, arguments.metric)
+    chosen, metric = _with_metric(arguments)
     print_comparison(chosen, metric)
     if arguments.out is not None:
         labels = [f"{run_label(run)}: {run.name}, {run.task}" for run in chosen]
@@ -202,24 +202,42 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    chosen = _chosen(arguments)
-    metric = choose_metric(chosen, arguments.metric)
+    chosen, metric = _with_metric(arguments)
     out = arguments.out or (chosen[0].directory or Path()) / f"{metric}.png"
-    plot_runs(group_by_config(chosen), metric, out)
+    plot_runs(label_groups(chosen), metric, out)
     print(out)
     return 0
+
+
+def _with_metric(arguments: argparse.Namespace) -> tuple[list[RunRecord], str]:
+    """The chosen runs that have numbers of the metric, and the metric; the others are named."""
+    chosen = _chosen(arguments)
+    metric, having = choose_metric(chosen, arguments.metric)
+    left_out = [run_label(run) for run in chosen if run not in having]
+    if left_out:
+        print(f"left out, without numbers of {metric}: {', '.join(left_out)}", file=sys.stderr)
+    return having, metric
 
 
 def _export(arguments: argparse.Namespace) -> int:
     chosen = _chosen(arguments)
     write = FORMATS[arguments.format]
+    text = io.StringIO(newline="")
+    written = write(chosen, text, arguments.metric)
+    if not written:
+        raise TrackingError(
+            f"none of {len(chosen)} runs has points of {', '.join(arguments.metric or ['any metric'])}; "
+            "`phalanx runs show RUN` lists those of a run"
+        )
     if arguments.out is None:
-        write(chosen, sys.stdout, arguments.metric)
+        sys.stdout.write(text.getvalue())
         return 0
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(arguments.out, "w", encoding="utf-8", newline="") as out:
-        write(chosen, out, arguments.metric)
-    print(f"{len(chosen)} runs in {arguments.out}", file=sys.stderr)
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text.getvalue(), encoding="utf-8", newline="")
+    except OSError as error:
+        raise TrackingError(f"{arguments.out} cannot be written ({error})") from error
+    print(f"{written} runs in {arguments.out}", file=sys.stderr)
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import secrets
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigError, TrackingError
-from .files import read_json
+from .claim import Claim, claim_new
 from .identity import config_digest, task_name
 from .output import Output
 from .plain import plain, plain_scalar
 from .provenance import git_state, versions
-from .record import MIRROR_FILE, RUNS_FOLDER, SpooledRun, is_live, utc_now, whole_output
+from .record import RUNS_FOLDER, Position, SpooledRun, read_mark, whole_output
 from .server import INSTALL_HINT
 from .sources import imported_sources
 from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, redact
@@ -42,15 +43,20 @@ from .sync import run_directories, say_repeat
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
+UNOBSERVED_FOLDER = "unobserved"
+# How long the end of a run waits for a disk that does not take its last points.
+DISK_SECONDS = 10.0
 
 
 class RunHandle:
     """What the body of a run sees of its record."""
 
-    def __init__(self, run: Run, uid: str, directory: Path, mirror: Mirror | None) -> None:
-        self._run, self._mirror = run, mirror
+    def __init__(
+        self, run: Run, directory: Path, spool: Spool | None, mirror: Mirror | None
+    ) -> None:
+        self._run, self._spool, self._mirror = run, spool, mirror
         self._has_result = False
-        self.uid = uid
+        self.uid = directory.name
         """The run's name for good, also that of its folder."""
         self.directory = directory
         """The run's folder; checkpoints belong here."""
@@ -67,10 +73,15 @@ class RunHandle:
         """Record one point of a metric."""
         self._run.log_scalar(name, plain_scalar(value), int(step))
 
-    def flush(self) -> None:
-        """Write what was recorded so far to disk now, not at the next beat."""
+    def flush(self) -> int | None:
+        """Write what was recorded so far to disk now, not at the next beat.
+
+        Returns:
+            How far the record has come, for :class:`~.record.Position`; None if the disk did not take it all.
+        """
         # Sacred has no public call for a beat out of turn.
         self._run._emit_heartbeat()
+        return 0 if self._spool is None else self._spool.recorded()
 
     def add_artifact(self, path: Path, name: str | None = None) -> None:
         """Store a copy of a file with the run, in place of an earlier one of that name."""
@@ -91,6 +102,19 @@ class _Experiment(Experiment):  # type: ignore[misc]
 
     Sacred's own search opens the repository once per source file: minutes, in a large one.
     """
+
+    def _create_run(self, *arguments: Any, **options: Any) -> Run:
+        run = super()._create_run(*arguments, **options)
+        beat, turn = run._emit_heartbeat, threading.Lock()
+
+        # Sacred's thread may hold points that it has taken but not yet handed on; who asks for a beat to
+        # have all on disk must wait for it.
+        def one_at_a_time() -> None:
+            with turn:
+                beat()
+
+        run._emit_heartbeat = one_at_a_time
+        return run
 
     def get_experiment_info(self) -> dict[str, Any]:
         package = __name__.split(".")[0]
@@ -118,8 +142,8 @@ def run_experiment(
     sacred_options: Sequence[str] = (),
     mongo_url: str | None = None,
     mongo_db: str = DEFAULT_DATABASE,
-    resume_uid: str | None = None,
-    resume_step: int | None = None,
+    claim: Claim | None = None,
+    since: Position | None = None,
 ) -> Any:
     """Run ``main`` as one recorded run and return what it returns.
 
@@ -134,61 +158,88 @@ def run_experiment(
         sacred_options: command line options of Sacred's, e.g. ``["-c", "a comment"]``.
         mongo_url: the user's MongoDB; ``none`` for no database at all.
         mongo_db: name of the database.
-        resume_uid: continue this run, in its folder and under its number.
-        resume_step: the env step it continues from; points recorded after it are dropped.
+        claim: the folder of an earlier run to go on with, under its number; released at the end.
+        since: the checkpoint it continues from; points recorded after it are dropped.
 
     Raises:
         ConfigError: an option or address is wrong.
-        TrackingError: the run to resume is still running.
+        TrackingError: nothing can be written, or the disk did not take all of the run in the end.
         Exception: whatever ``main`` raises, after it is on record.
     """
-    experiment = _build(name, plain(config))
-    options = _parse_options(experiment, list(sacred_options))
-    target = choose_target(
-        mongo_url=mongo_url,
-        results_dir=results_dir,
-        database=mongo_db,
-        sacred_address=options.pop("--mongo_db", None),
-    )
-    uid, meta = _identity(results_dir, resume_uid)
-    meta["config_digest"] = config_digest(config, seed=True)
-    meta["options"] = {k: redact(v) if isinstance(v, str) else v for k, v in options.items()}
-    unobserved = bool(options.get("--unobserved"))
-    directory = results_dir.absolute() / ("unobserved" if unobserved else RUNS_FOLDER) / uid
-    resumed = "resumed_from" not in meta and resume_uid is not None
-    output = Output(whole_output(directory) if resumed else "")
-    mirror = None
-    if unobserved:
-        directory.mkdir(parents=True, exist_ok=True)
-    else:
+    with contextlib.ExitStack() as ending:
+        if claim is not None:
+            ending.callback(claim.release)
+        experiment = _build(name, plain(config))
+        options = _parse_options(experiment, list(sacred_options))
+        target = choose_target(
+            mongo_url=mongo_url,
+            results_dir=results_dir,
+            database=mongo_db,
+            sacred_address=options.pop("--mongo_db", None),
+        )
+        resumed, unobserved = claim is not None, bool(options.get("--unobserved"))
+        if claim is None or unobserved:
+            folder = UNOBSERVED_FOLDER if unobserved else RUNS_FOLDER
+            claim = claim_new(results_dir.absolute() / folder)
+            ending.callback(claim.release)
+        directory = claim.directory
+        digest = config_digest(config)
+        meta = {
+            "uid": claim.uid,
+            "config_digest": digest,
+            "options": {k: redact(v) if isinstance(v, str) else v for k, v in options.items()},
+        }
+        output = Output(whole_output(directory) if resumed else "")
         unwanted = target is None and NO_DATABASE in (mongo_url, os.environ.get(URL_VARIABLE))
-        resumed_at = (resume_step or 0) if resumed else None
-        spool = Spool(directory, output, resumed_at, deliver=not unwanted)
-        experiment.observers.append(spool)
-        if target is not None:
-            mirror = Mirror(target, spool)
-            experiment.observers.append(mirror)
-        elif not unwanted:
+        spool = None if unobserved else Spool(directory, output, deliver=not unwanted)
+        mirror = None if spool is None or target is None else Mirror(target, spool)
+        experiment.observers += [observer for observer in (spool, mirror) if observer is not None]
+        if spool is not None and resumed:
+            spool.take_up(since or Position(0))
+        elif spool is not None:
+            _warn_of_repeats(results_dir, digest, apart_from=claim.uid)
+        if spool is not None and target is None and not unwanted:
             _say_spool_only(directory)
-        if resume_uid is None:
-            _warn_of_repeats(results_dir, meta["config_digest"])
-    returned: list[Any] = []
+        returned: list[Any] = []
 
-    def train(_run: Run) -> Any:
-        handle = RunHandle(_run, uid, directory, mirror)
-        returned.append(main(handle))
-        return handle.final_result(returned[0])
+        def train(_run: Run) -> Any:
+            handle = RunHandle(_run, directory, spool, mirror)
+            try:
+                returned.append(main(handle))
+            finally:
+                handle.flush()  # Sacred waits only two seconds for the last beat
+            return handle.final_result(returned[0])
 
-    experiment.main(train)
-    info = _resumed_info(directory, config) if resumed else _fresh_info(config)
-    experiment.captured_out_filter = output.sacred_filter
+        experiment.main(train)
+        experiment.captured_out_filter = output.sacred_filter
+        info = _resumed_info(directory, config) if resumed else _fresh_info(config)
+        try:
+            _run(experiment, output, info, meta, options)
+        except BaseException:
+            if spool is not None and (lost := _lost(spool, mirror, patience=0.0)):
+                log.error("%s", lost)
+            raise
+        else:
+            lost = None if spool is None else _lost(spool, mirror, patience=DISK_SECONDS)
+        finally:
+            if mirror is not None:  # whatever is on its way to the database belongs to the run
+                mirror.then(ending.pop_all().close)
+        if lost is not None:
+            raise TrackingError(lost)
+        return returned[0] if returned else None
+
+
+def _run(
+    experiment: _Experiment,
+    output: Output,
+    info: dict[str, Any],
+    meta: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
     own_capture = options.get("--capture") is None
     before, SETTINGS.CAPTURE_MODE = SETTINGS.CAPTURE_MODE, "no"
     try:
-        if own_capture:
-            with output.capture():
-                experiment.run("train", info=info, meta_info=meta, options=options)
-        else:
+        with output.capture() if own_capture else contextlib.nullcontext():
             experiment.run("train", info=info, meta_info=meta, options=options)
     except Exception:
         if options.get("--pdb"):
@@ -198,7 +249,24 @@ def run_experiment(
         raise
     finally:
         SETTINGS.CAPTURE_MODE = before
-    return returned[0] if returned else None
+
+
+def _lost(spool: Spool, mirror: Mirror | None, *, patience: float) -> str | None:
+    """What is lost of a run because its disk did not take it to the end; None if nothing is."""
+    if spool.close(patience):
+        return None
+    lacks = f"the folder {spool.directory} lacks {spool.missing()}, as it cannot be written ({spool.trouble})"
+    if mirror is not None and mirror.took_end:
+        log.warning(
+            "%s. The database has all of it as run %s; do not delete it there.",
+            lacks,
+            mirror.run_id,
+        )
+        return None
+    return (
+        f"{lacks}. No database has that either: it is lost. Make room, then go on from the last checkpoint "
+        f"(resume={spool.directory.name}), which makes again what came after it."
+    )
 
 
 def _build(name: str, config: dict[str, Any]) -> _Experiment:
@@ -223,7 +291,7 @@ def _parse_options(experiment: _Experiment, words: list[str]) -> dict[str, Any]:
     try:
         parsed = dict(docopt(grammar, words, default_help=False))
     except DocoptExit:
-        shown = " ".join("***" if "@" in word else word for word in words)
+        shown = " ".join("***" if {"@", ":"} & set(word) else word for word in words)
         raise ConfigError(
             f"Sacred does not understand {shown!r}; `phalanx --help` lists the options"
         ) from None
@@ -254,21 +322,6 @@ def _is_positive(text: str) -> bool:
         return False
 
 
-def _identity(results_dir: Path, resume_uid: str | None) -> tuple[str, dict[str, Any]]:
-    """Uid of the run and what goes into its ``meta``."""
-    uid = f"{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-    if resume_uid is None:
-        return uid, {"uid": uid}
-    recorded = SpooledRun.read(results_dir / RUNS_FOLDER / resume_uid)
-    if recorded is not None:
-        if is_live(recorded):
-            raise TrackingError(f"run {resume_uid} cannot be resumed: it is still running")
-        return resume_uid, {"uid": resume_uid}
-    # Under its old name it would replace in the database what this folder no longer has.
-    log.warning("run %s has no record in %s; it goes on as run %s", resume_uid, results_dir, uid)
-    return uid, {"uid": uid, "resumed_from": resume_uid}
-
-
 def _fresh_info(config: Mapping[str, Any]) -> dict[str, Any]:
     info: dict[str, Any] = {"versions": versions(__version__), "task": task_name(config)}
     git = git_state(Path(__file__).resolve().parents[1])
@@ -278,16 +331,16 @@ def _fresh_info(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resumed_info(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    earlier = read_json(directory / "info.json", {})
-    return {**earlier, **_fresh_info(config)}
+    recorded = SpooledRun.read(directory)
+    return {**({} if recorded is None else recorded.info), **_fresh_info(config)}
 
 
-def _warn_of_repeats(results_dir: Path, digest: str) -> None:
+def _warn_of_repeats(results_dir: Path, digest: str, *, apart_from: str) -> None:
     for directory in run_directories(results_dir):
-        run = read_json(directory / "run.json", {})
-        if run.get("meta", {}).get("config_digest") == digest:
-            number = read_json(directory / MIRROR_FILE, {}).get("run_id")
-            say_repeat(directory.name if number is None else f"{number}", run.get("status", ""))
+        recorded = SpooledRun.read(directory) if directory.name != apart_from else None
+        if recorded is not None and recorded.run["meta"].get("config_digest") == digest:
+            number = read_mark(directory).get("run_id")
+            say_repeat(directory.name if number is None else f"{number}", recorded.run["status"])
 
 
 def _say_spool_only(directory: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -12,12 +15,45 @@ from typing import IO, Any
 
 Row = dict[str, Any]
 
+_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def to_json(value: Any, **layout: Any) -> str:
+    """JSON text of a value. Numbers that JSON has no word for become strings that ``float()`` reads.
+
+    >>> to_json([1.5, float("nan"), float("-inf")])
+    '[1.5, "NaN", "-Infinity"]'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **layout)
+    except ValueError:
+        return json.dumps(_spelled(value), allow_nan=False, **layout)
+
+
+def number(value: Any) -> Any:
+    """Undo what :func:`to_json` did to one number; other values pass.
+
+    >>> number("-Infinity"), number(2), number("x")
+    (-inf, 2, 'x')
+    """
+    return _SPELLED.get(value, value) if isinstance(value, str) else value
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled(item) for item in value]
+    return value
+
 
 def write_json(path: Path, value: Any) -> None:
     """Replace the file in one step, so that a reader or a kill never meets half of it."""
     beside = path.with_name(path.name + ".tmp")
     with open(beside, "w", encoding="utf-8") as f:
-        json.dump(value, f, sort_keys=True, indent=2)
+        f.write(to_json(value, sort_keys=True, indent=2))
         f.flush()
         os.fsync(f.fileno())
     os.replace(beside, path)
@@ -92,10 +128,10 @@ class AppendFile:
 
     def append_rows(self, rows: list[Row]) -> None:
         """Append one JSON object per line."""
-        self.append("".join(json.dumps(row) + "\n" for row in rows).encode())
+        self.append("".join(to_json(row) + "\n" for row in rows).encode())
 
 
-def _try_lock(file: IO[bytes]) -> bool | None:
+def _try_lock(file: IO[bytes], *, shared: bool = False) -> bool | None:
     """Whether the lock was free; None on a file system that has no locks."""
     try:
         if sys.platform == "win32":
@@ -105,7 +141,7 @@ def _try_lock(file: IO[bytes]) -> bool | None:
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
@@ -113,8 +149,22 @@ def _try_lock(file: IO[bytes]) -> bool | None:
     return True
 
 
+def is_locked(path: Path) -> bool | None:
+    """Whether a process has the lock, by a look that makes no file; None if that cannot be told."""
+    try:
+        with open(path, "rb") as file:
+            free = _try_lock(file, shared=True)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return None if free is None else not free
+
+
 class FileLock:
     """A lock between processes that the system frees when its holder dies.
+
+    The file says who has it, for the messages of those who wait.
 
     Attributes:
         works: False once the file system turned out to have no locks; then nobody is locked out.
@@ -125,8 +175,16 @@ class FileLock:
         self.works = True
         self._file: IO[bytes] | None = None
 
-    def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting up to ``timeout`` seconds; False if somebody else kept it."""
+    def acquire(self, timeout: float = 0.0, *, task: str = "") -> bool:
+        """Take the lock, waiting up to ``timeout`` seconds; False if somebody else kept it.
+
+        Args:
+            timeout: seconds to wait.
+            task: what it is taken for, see :meth:`holder`.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
         end = time.monotonic() + timeout
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = open(self.path, "ab")  # noqa: SIM115 - the open file is the lock
@@ -137,12 +195,31 @@ class FileLock:
             time.sleep(0.05)
         self.works = free is not None
         self._file = file
+        if task:
+            self._sign(file, task)
         return True
+
+    def _sign(self, file: IO[bytes], task: str) -> None:
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "task": task}
+        try:
+            file.truncate(0)
+            file.write(to_json(note).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            self.release()
+            raise
+
+    def holder(self) -> dict[str, Any]:
+        """``pid``, ``host`` and ``task`` of who signed last; empty if nobody did."""
+        note = read_json(self.path)
+        return note if isinstance(note, dict) else {}
 
     def release(self) -> None:
         """Give the lock back; harmless without one."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take
+                self._file.close()
             self._file = None
 
     def __enter__(self) -> FileLock:

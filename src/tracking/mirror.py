@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import gridfs
 from sacred.observers.mongo import MongoObserver, force_bson_encodeable
 
 from . import sync
-from .files import read_json
 from .plain import mongo_keys
-from .record import MIRROR_FILE, Metric, SpooledRun, merge_rows, stride_for
+from .record import Metric, SpooledRun, merge_rows, read_mark, stride_for
 from .spool import Cursor, Spool
 from .target import Target, reason
 
@@ -68,6 +68,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         self._next_try = 0.0
         self._wake, self._started, self._done = (threading.Event() for _ in range(3))
         self._ending = False
+        self._took_end = False
         self._leftovers: list[Path] | None = None
         self._thread = threading.Thread(target=self._work, name="mongodb-mirror", daemon=True)
 
@@ -76,12 +77,28 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         """The run's number in the database, once the database has agreed to it."""
         return self._number
 
+    @property
+    def took_end(self) -> bool:
+        """Whether the database has the run to its end."""
+        return self._took_end
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Do something once nothing is on its way to the database any more: now, if that is so."""
+
+        def wait() -> None:
+            self._thread.join()
+            action()
+
+        if self._thread.is_alive() and not self._done.is_set():
+            threading.Thread(target=wait, daemon=True).start()
+        else:
+            action()
+
     # What Sacred calls
 
     def queued_event(self, **event: Any) -> Any:
         """Record a run that waits to be started."""
         self._replay_first = True
-        self._spool.hold()
         self._thread.start()
         self._finish()
         return self.run_id
@@ -90,7 +107,6 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         """Give the run its number, if the database answers in time."""
         self._wanted_id = _id
         self._replay_first = "resumed" in self._spool.snapshot().run["meta"]
-        self._spool.hold()
         self._thread.start()
         self._started.wait(self._start_wait)
         return self.run_id
@@ -154,7 +170,6 @@ class Mirror(MongoObserver):  # type: ignore[misc]
             self._started.set()
             if ending:
                 self._disconnect()
-                self._spool.release()
                 self._done.set()
 
     def _deliver(self) -> None:
@@ -174,6 +189,7 @@ class Mirror(MongoObserver):  # type: ignore[misc]
 
     def _keep_number(self, run: SpooledRun) -> None:
         self._number = int(self.run_entry["_id"])
+        self._took_end = run.run["status"] != "RUNNING"
         mark = (self._number, run.run["status"] != "RUNNING")
         if mark != self._mark:
             with contextlib.suppress(OSError):  # trouble with the disk is the spool's to report
@@ -266,17 +282,19 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         if self._leftovers is None:
             own = self._spool.directory
             others = [d for d in sync.run_directories(own.parent.parent) if d != own]
-            self._leftovers = [
-                d
-                for d in others
-                if not read_json(d / MIRROR_FILE, {}).get("complete")
-                and read_json(d / "run.json", {}).get("deliver", True)
-            ]
+            self._leftovers = [d for d in others if _is_left(d)]
         if self._leftovers:
-            done = sync.deliver(self._db, self._leftovers.pop(), self._target.label)
-            if done.run_id is not None:
+            left = self._leftovers.pop()
+            known = read_mark(left).get("run_id")
+            done = sync.deliver(self._db, left, self._target.label)
+            if done.run_id is not None and known is None:
                 log.info(
                     "run %s, recorded while there was no database, is now run %s", *_names(done)
+                )
+            elif done.run_id is not None:
+                log.info(
+                    "run %s, which ended before the database had all of it, is now complete there: run %s",
+                    *_names(done),
                 )
             if not self._ending:
                 self._wake.set()
@@ -303,11 +321,21 @@ class Mirror(MongoObserver):  # type: ignore[misc]
         done = self._done.wait(self._end_wait)
         if self._trouble is not None or not done:
             log.warning(
-                "MongoDB did not take the end of this run (%s). Nothing is lost: the whole run is "
-                "in %s, and `phalanx sync` or the next run delivers it.",
+                "MongoDB did not take the end of this run (%s). %s",
                 self._trouble or "no answer in time",
-                self._spool.directory,
+                f"Nothing is lost: the whole run is in {self._spool.directory}, and `phalanx sync` or the "
+                "next run delivers it."
+                if self._spool.trouble is None
+                else f"Neither has its folder so far ({self._spool.trouble}).",
             )
+
+
+def _is_left(directory: Path) -> bool:
+    """Whether no database has the run in a folder to its end, though it may be delivered."""
+    if read_mark(directory).get("complete"):
+        return False
+    recorded = SpooledRun.read(directory)
+    return recorded is not None and bool(recorded.run.get("deliver", True))
 
 
 def _names(done: sync.SyncResult) -> tuple[str, int | None]:

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import MissingDependencyError, TrackingError, did_you_mean
-from .identity import config_digest
+from .grouping import group_by_config
 from .queries import RunRecord
 from .record import Metric
 from .stats import bootstrap_interval, interquartile_mean, on_common_steps
+
+log = logging.getLogger(__name__)
 
 _BAND_POINTS = 300  # an image shows no more, and each costs thousands of means
 DEFAULT_METRICS = ("test_battle_won_mean", "test_return_mean")
 
 
-def choose_metric(runs: Sequence[RunRecord], metric: str | None = None) -> str:
-    """The metric to draw: the one asked for, else the first usual one that all runs have.
+def choose_metric(
+    runs: Sequence[RunRecord], metric: str | None = None
+) -> tuple[str, list[RunRecord]]:
+    """The metric to draw, and the runs that have numbers of it.
+
+    It is the one asked for, else the first usual one that all runs have that have any, else the one that
+    most have.
 
     Raises:
-        TrackingError: a run lacks it; lists what there is.
+        TrackingError: no run has it; lists what there is.
     """
     # Runs that other programs recorded have no summary of their metrics.
-    common = set.intersection(*(set(run.latest or run.metrics()) for run in runs))
-    for name in [metric] if metric else DEFAULT_METRICS:
-        if name in common:
-            return name
-    wanted = repr(metric) if metric else " or ".join(map(repr, DEFAULT_METRICS))
-    raise TrackingError(
-        f"not every run has the metric {wanted}; all have: {', '.join(sorted(common)) or 'none'}."
-        + (did_you_mean(metric, common) if metric else "")
-    )
+    known = {run.uid: set(run.latest or run.metrics()) for run in runs}
+    with_numbers = [run for run in runs if known[run.uid]]
+    counts = {
+        name: sum(name in known[run.uid] for run in runs)
+        for name in ([metric] if metric else DEFAULT_METRICS)
+    }
+    chosen = max(counts, key=lambda name: counts[name])  # the first of equals
+    if counts[chosen] == 0:
+        wanted = repr(metric) if metric else " or ".join(map(repr, DEFAULT_METRICS))
+        there = set[str]().union(*known.values())
+        raise TrackingError(
+            f"no run has the metric {wanted}; there are: {', '.join(sorted(there)) or 'none'}."
+            + (did_you_mean(metric, there) if metric else "")
+        )
+    having = [run for run in with_numbers if chosen in known[run.uid] and _finite(run, chosen)]
+    if not having:
+        raise TrackingError(f"no run has a finite value of {chosen!r}")
+    return chosen, having
 
 
-def group_by_config(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Runs that differ in the seed alone, under one label each."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        groups.setdefault(config_digest(run.config, seed=False), []).append(run)
-    labels: dict[str, list[RunRecord]] = {}
-    for members in groups.values():
-        label = f"{members[0].name}, {members[0].task}"
-        if label in labels:
-            label += f" ({run_label(members[0])})"
-        labels[label] = members
-    return labels
+def _finite(run: RunRecord, metric: str) -> bool:
+    return any(map(math.isfinite, run.metrics([metric])[metric].values))
 
 
 def run_label(run: RunRecord) -> str:
@@ -54,12 +62,17 @@ def run_label(run: RunRecord) -> str:
     return run.uid if run.run_id is None else f"run {run.run_id}"
 
 
+def label_groups(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Seeds of one experiment under one label each, which says in what it differs from the others."""
+    return {f"{group.name}, {group.task}": list(group.runs) for group in group_by_config(runs)}
+
+
 def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path) -> None:
     """Draw one curve per group: the interquartile mean over its runs, and its bootstrap interval.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
-        TrackingError: a run has no points of the metric, or the runs of a group share no steps.
+        TrackingError: a run has no points of the metric, or the image cannot be written.
     """
     try:
         import matplotlib
@@ -75,9 +88,18 @@ def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path)
     axes = figure.add_subplot()
     colours = matplotlib.color_sequences["tab10"]
     for i, (label, members) in enumerate(groups.items()):
-        steps, values = on_common_steps([curve_of(run, metric) for run in members])
+        curves = [curve_of(run, metric) for run in members]
+        steps, values = on_common_steps(curves)
         if not len(steps):
-            raise TrackingError(f"the runs of {label!r} have no steps of {metric} in common")
+            log.warning("%s: left out, its runs have no steps of %s in common", label, metric)
+            continue
+        ends = [max(curve.steps) for curve in curves]
+        if max(ends) > min(ends):
+            log.warning(
+                "%s: drawn up to step %s, where the shortest of its runs ends",
+                label,
+                f"{min(ends):,}",
+            )
         colour = colours[i % len(colours)]
         several = len(members) > 1
         if several:
@@ -96,17 +118,27 @@ def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path)
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     axes.legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=150)
+    except OSError as error:
+        raise TrackingError(
+            f"{out} cannot be written ({error}); name another file with --out"
+        ) from error
 
 
 def curve_of(run: RunRecord, metric: str) -> Metric:
-    """The points of one metric.
+    """The points of one metric that can be drawn, those that are finite.
 
     Raises:
         TrackingError: the run has none.
     """
-    found = run.metrics([metric]).get(metric)
-    if found is None or not found.steps:
-        raise TrackingError(f"{run_label(run)} has no points of {metric!r}")
-    return found
+    found = run.metrics([metric]).get(metric, Metric())
+    kept = [i for i, value in enumerate(found.values) if math.isfinite(value)]
+    if not kept:
+        raise TrackingError(f"{run_label(run)} has no finite points of {metric!r}")
+    return Metric(
+        [found.steps[i] for i in kept],
+        [found.values[i] for i in kept],
+        [found.timestamps[i] for i in kept],
+    )

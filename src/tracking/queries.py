@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrackingError
-from .files import read_json
 from .identity import task_name
 from .record import (
-    MIRROR_FILE,
     RUNS_FOLDER,
     SILENCE_SECONDS,
     Metric,
     SpooledRun,
     is_live,
     milliseconds,
+    read_mark,
     read_metrics,
     utc_now,
 )
@@ -119,20 +118,22 @@ def runs(results_dir: Path, target: Target | None = None) -> list[RunRecord]:
                 results_dir,
             )
     for directory in run_directories(results_dir):
-        mark = read_json(directory / MIRROR_FILE, {})
+        mark = read_mark(directory)
         delivered = bool(mark.get("complete")) and (
             target is not None and mark.get("target") == target.label
         )
         if answered and delivered:
             continue  # the database has it, or somebody deleted it there
         spooled = SpooledRun.read(directory)
-        if spooled is not None:
+        if spooled is None:
+            log.warning("%s is damaged and passed over", directory / "run.json")
+        else:
             found[spooled.uid] = _from_folder(spooled, mark)
     return sorted(found.values(), key=lambda run: (run.start_time, run.uid))
 
 
 def find_run(results_dir: Path, name: str, target: Target | None = None) -> RunRecord:
-    """The run called by its number, its uid, the beginning of its uid, or its folder.
+    """The run called by its number, name, label, uid, the beginning of its uid, or its folder.
 
     Raises:
         TrackingError: there is no such run, or several.
@@ -140,7 +141,7 @@ def find_run(results_dir: Path, name: str, target: Target | None = None) -> RunR
     for directory in (Path(name), results_dir / RUNS_FOLDER / name):
         spooled = SpooledRun.read(directory) if name and directory.is_dir() else None
         if spooled is not None:
-            return _from_folder(spooled, read_json(spooled.directory / MIRROR_FILE, {}))
+            return _from_folder(spooled, read_mark(spooled.directory))
     return pick_run(runs(results_dir, target), name, str(results_dir / RUNS_FOLDER))
 
 
@@ -152,13 +153,20 @@ def pick_run(known: list[RunRecord], name: str, where: str) -> RunRecord:
     """
     if not known:
         raise TrackingError(f"no run {name!r}: there are no runs in {where}")
-    matches = [run for run in known if str(run.run_id) == name]
-    matches = matches or [run for run in known if name and run.uid.startswith(name)]
+    matches: list[RunRecord] = []
+    for fits in (
+        lambda run: str(run.run_id) == name,
+        lambda run: name in (run.name, run.config.get("label")),
+        lambda run: run.uid.startswith(name),
+    ):
+        matches = matches or [run for run in known if name and fits(run)]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        uids = ", ".join(run.uid for run in matches)
-        raise TrackingError(f"{name!r} could be any of the runs {uids}")
+        called = ", ".join(
+            run.uid if run.run_id is None else f"{run.run_id} ({run.uid})" for run in matches
+        )
+        raise TrackingError(f"{name!r} could be any of the runs {called}")
     raise TrackingError(f"no run {name!r} in {where}; `phalanx runs` lists them")
 
 
@@ -170,7 +178,7 @@ def run_folder(results_dir: Path, name: str) -> Path:
     """
     directory = find_run(results_dir, name).directory
     assert directory is not None
-    return directory
+    return directory.absolute()
 
 
 def _from_folder(spooled: SpooledRun, mark: Mapping[str, Any]) -> RunRecord:
@@ -208,7 +216,7 @@ def _from_document(db: Any, document: dict[str, Any], results_dir: Path) -> RunR
     start = document.get("start_time") or dt.datetime.min
     silent = utc_now() - (document.get("heartbeat") or start)
     directory = results_dir.absolute() / RUNS_FOLDER / uid
-    here = directory.is_dir()
+    here = Path(uid).name == uid and directory.is_dir()  # no uid leads out of the folder of runs
     board = document.get("omniboard") or {}
     return RunRecord(
         uid=uid,

@@ -7,6 +7,7 @@ over its command line and the network only, never imported.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -22,8 +23,12 @@ from typing import Any
 from ..errors import TrackingError
 from .files import FileLock, read_json, write_json
 
+log = logging.getLogger(__name__)
+
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 27117, 40
+PROGRAM = "secantusd-py"
+STATE_FILE, DATA_FOLDER = "server.json", "data"
 INSTALL_HINT = "install the embedded server: pip install 'phalanx[server]'"
 
 
@@ -42,19 +47,15 @@ class Server:
 
 def executable() -> str | None:
     """Path of the server program, this Python's own if it has one; None if not installed."""
-    name = "secantusd-py.exe" if sys.platform == "win32" else "secantusd-py"
+    name = f"{PROGRAM}.exe" if sys.platform == "win32" else PROGRAM
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else shutil.which(name)
 
 
 def status(directory: Path) -> Server | None:
     """The server of this folder if it runs and answers."""
-    state = read_json(directory / "server.json")
-    if not isinstance(state, dict) or not {"pid", "port"} <= state.keys():
-        return None
-    known = Server(pid=int(state["pid"]), port=int(state["port"]))
-    # Port and process id may both have been given to somebody else since.
-    return known if _pid_behind(known.port) == known.pid else None
+    own = _own(directory)
+    return own if own is not None and _pid_behind(own.port) == own.pid else None
 
 
 def start(directory: Path, *, timeout: float = 20.0) -> Server:
@@ -72,13 +73,20 @@ def start(directory: Path, *, timeout: float = 20.0) -> Server:
     if program is None:
         raise TrackingError(f"the embedded database server is missing; {INSTALL_HINT}")
     with _locked(directory, timeout + 5):
-        running = status(directory)
+        # Of one that was launched by somebody who died before it answered, the folder is taken.
+        running = status(directory) or _wait_for_own(directory, timeout)
         if running is not None:
             return running
         for port in _free_ports():
             server = _launch(program, directory, port, timeout)
             if server is not None:
-                write_json(directory / "server.json", asdict(server))
+                log.info(
+                    "the database server of %s was started (process %d, port %d) and stays up for later "
+                    "runs; `phalanx db stop` ends it",
+                    directory,
+                    server.pid,
+                    server.port,
+                )
                 return server
     raise TrackingError(f"no free port for the embedded database server on {HOST}")
 
@@ -89,23 +97,77 @@ def stop(directory: Path, *, timeout: float = 10.0) -> bool:
     Raises:
         TrackingError: it does not end.
     """
+    if not directory.exists():
+        return False
     with _locked(directory, timeout + 30):
-        running = status(directory) or _hung(directory)
+        running = _own(directory)
         if running is not None:
             _end(running, timeout)
-        (directory / "server.json").unlink(missing_ok=True)
+        (directory / STATE_FILE).unlink(missing_ok=True)
         return running is not None
+
+
+def _own(directory: Path) -> Server | None:
+    """The process that serves this folder, whether it answers or not.
+
+    What the state file says counts only if that process was started on this very folder: the number may
+    have been given to somebody else since, and a copied folder names its original's server.
+    """
+    state = read_json(directory / STATE_FILE)
+    try:
+        known = Server(pid=int(state["pid"]), port=int(state["port"]))
+    except (TypeError, KeyError, ValueError):
+        return None
+    return known if _serves(known.pid, directory) else None
+
+
+def _serves(pid: int, directory: Path) -> bool:
+    """Whether a process is a server of this folder: it has its data folder, or works in the folder."""
+    data = str((directory / DATA_FOLDER).absolute())
+    try:
+        if data in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"):
+            return True
+        # A server whose folder was moved has it still, under the old name.
+        return PROGRAM in Path(f"/proc/{pid}/cmdline").read_text(
+            errors="replace"
+        ) and os.path.samefile(f"/proc/{pid}/cwd", directory)
+    except OSError:
+        if Path("/proc/self/cmdline").exists():
+            return False
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return data in listed.stdout
+
+
+def _wait_for_own(directory: Path, timeout: float) -> Server | None:
+    end = time.monotonic() + timeout
+    while (own := _own(directory)) is not None:
+        if _pid_behind(own.port) == own.pid:
+            return own
+        if time.monotonic() >= end:
+            raise TrackingError(
+                f"the database server of {directory} (process {own.pid}) does not answer; "
+                "`phalanx db stop` ends it"
+            )
+        time.sleep(0.05)
+    return None
 
 
 @contextlib.contextmanager
 def _locked(directory: Path, timeout: float) -> Iterator[None]:
     lock = FileLock(directory / "start.lock")
-    if not lock.acquire(timeout):
+    try:
+        if not lock.acquire(timeout):
+            raise TrackingError(
+                f"another process has been busy with the server in {directory} for too long"
+            )
+        with lock:
+            yield
+    except OSError as error:
         raise TrackingError(
-            f"another process has been busy with the server in {directory} for too long"
-        )
-    with lock:
-        yield
+            f"the embedded database server needs {directory}, which cannot be written ({error})"
+        ) from error
 
 
 def _launch(program: str, directory: Path, port: int, timeout: float) -> Server | None:
@@ -116,7 +178,7 @@ def _launch(program: str, directory: Path, port: int, timeout: float) -> Server 
     log_path = directory / "server.log"
     earlier = log_path.stat().st_size if log_path.exists() else 0
     command = [program, "--config", str(settings.absolute()), "--host", HOST, "--port", str(port)]
-    command += ["--storage-path", str((directory / "data").absolute())]
+    command += ["--storage-path", str((directory / DATA_FOLDER).absolute())]
     # Without --sync-on-commit a kill loses acknowledged writes; without --standalone every push of
     # a metric is logged in full a second time. The default cache is 1 GB.
     command += ["--standalone", "--sync-on-commit", "--cache-size", "256M"]
@@ -128,15 +190,19 @@ def _launch(program: str, directory: Path, port: int, timeout: float) -> Server 
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory, **options
         )
+    server = Server(pid=process.pid, port=port)
+    # Before it answers: whoever finds the folder after a kill of this process must find the server too.
+    write_json(directory / STATE_FILE, asdict(server))
     end = time.monotonic() + timeout
     while time.monotonic() < end and process.poll() is None:
-        pid = _pid_behind(port)
-        if pid is not None and process.poll() is None:
-            return Server(pid=pid, port=port)
+        # Another folder's server may have been faster on this port; then the own one ends in a moment.
+        if _pid_behind(port) == server.pid:
+            return server
         time.sleep(0.05)
     said = log_path.read_bytes()[earlier:].decode(errors="replace")
     if process.poll() is None:
         process.kill()
+        process.wait()
         raise TrackingError(
             f"the embedded database server did not answer in {timeout:.0f} s: see {log_path}"
         )
@@ -150,17 +216,6 @@ def _free_ports() -> Iterator[int]:
     for port in range(FIRST_PORT, FIRST_PORT + PORTS):
         if not _listening(port):
             yield port
-
-
-def _hung(directory: Path) -> Server | None:
-    """The server of this folder if it is there but no longer answers (seen on Linux only)."""
-    state = read_json(directory / "server.json", {})
-    try:
-        command = Path(f"/proc/{int(state['pid'])}/cmdline").read_bytes()
-    except (OSError, KeyError, ValueError):
-        return None
-    data = str((directory / "data").absolute()).encode()
-    return Server(**state) if data in command.split(b"\0") else None
 
 
 def _end(server: Server, timeout: float) -> None:

@@ -8,24 +8,29 @@ import logging
 import math
 import shutil
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sacred.observers.base import RunObserver
 
-from .files import AppendFile, FileLock, Row, read_json, read_rows, write_json
+from ..errors import TrackingError
+from .files import AppendFile, Row, number, read_json, read_rows, write_json
 from .output import Output
 from .plain import plain, plain_scalar
 from .record import (
     ARTIFACTS_FILE,
-    LOCK_FILE,
     METRICS_FILE,
+    MIRROR_FILE,
     OUTPUT_FILE,
+    MetricsCut,
+    Position,
     SpooledRun,
-    cut_metrics,
+    metric_rows,
     point_summary,
+    read_mark,
+    utc_now,
 )
 from .sources import digest, store_sources
 
@@ -56,10 +61,8 @@ class Spool(RunObserver):  # type: ignore[misc]
     tries to bring the disk up to it; what fails is kept and tried again at the next event.
 
     Args:
-        directory: the run's folder, ``<results>/runs/<uid>``.
+        directory: the run's folder, ``<results>/runs/<uid>``, which is this process's alone.
         output: what the run prints.
-        resume_step: the run continues from this env step; later points of its metrics are dropped.
-            None for a new run.
         deliver: a later run may deliver this one to its database.
     """
 
@@ -69,7 +72,6 @@ class Spool(RunObserver):  # type: ignore[misc]
         self,
         directory: Path,
         output: Output,
-        resume_step: int | None = None,
         *,
         deliver: bool = True,
     ) -> None:
@@ -77,17 +79,51 @@ class Spool(RunObserver):  # type: ignore[misc]
         self.run: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
-        self._resume_step = resume_step
         self._output = output
         self._deliver = deliver
         self._lock = threading.RLock()
-        self._run_lock = FileLock(directory / LOCK_FILE)
-        self._held = False
+        self._earlier: dict[str, Any] = {}  # what a resumed run keeps of its run.json
+        self._opened = False
         self._pending = _Pending()
         self._latest: dict[str, Row] = {}
         self._changed: set[str] = set()
         self._trouble: str | None = None
         self._appenders: dict[str, AppendFile] = {}
+
+    def take_up(self, position: Position) -> None:
+        """Go on with the run in the folder: keep what it had recorded when its checkpoint was made.
+
+        Raises:
+            TrackingError: the folder cannot be written; it is as it was.
+        """
+        record = read_json(self.directory / "run.json", {})
+        now = utc_now().isoformat()
+        going = {
+            key: value
+            for key, value in record.items()
+            if key not in ("stop_time", "result", "fail_trace")
+        } | {"status": "RUNNING", "heartbeat": now}
+        try:
+            cut = MetricsCut(self.directory, position)
+            # In this order a kill in between leaves a run that is known to be unfinished, not an ended one
+            # that lacks points.
+            write_json(self.directory / "run.json", going)
+            mark = read_mark(self.directory)
+            if mark.get("complete"):
+                write_json(self.directory / MIRROR_FILE, mark | {"complete": False})
+            cut.make()
+        except OSError as error:
+            raise TrackingError(
+                f"run {self.directory.name} cannot be resumed: its folder {self.directory} cannot be written "
+                f"({error}). No point was touched; make room and try again."
+            ) from error
+        self._earlier = {
+            key: record[key] for key in ("start_time", "resources", "artifacts") if key in record
+        }
+        resumed = list(record.get("meta", {}).get("resumed", []))
+        self._earlier["resumed"] = [*resumed, {"step": position.step, "time": now}]
+        for row in metric_rows(read_rows(self.directory / METRICS_FILE)[0]):
+            self._note_latest(row | {"values": [number(value) for value in row["values"]]})
 
     # What Sacred calls
 
@@ -173,20 +209,38 @@ class Spool(RunObserver):  # type: ignore[misc]
             )
             self._flush()
 
-    def join(self) -> None:
-        """The run is over; let others deliver it."""
-        if not self._held:
-            self._run_lock.release()
+    # How far the disk has come
+
+    def recorded(self) -> int | None:
+        """Bytes of the metrics file that hold all points logged so far; None if some wait for the disk."""
+        with self._lock:
+            return None if self._pending.rows else self._appender(METRICS_FILE).size
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the folder lags behind the run; None if it does not."""
+        return self._trouble
+
+    def missing(self) -> str:
+        """What the folder lacks, in words."""
+        with self._lock:
+            points = sum(len(row["steps"]) for row in self._pending.rows)
+        return f"{points:,} points and how it ended" if points else "how it ended"
+
+    def close(self, patience: float) -> bool:
+        """Give a disk that is full or late ``patience`` seconds to take the rest; whether it did."""
+        end = time.monotonic() + patience
+        with self._lock:
+            self._flush()
+        if self._trouble is not None and patience > 0:
+            log.warning("waiting up to %.0f s for %s to take the rest", patience, self.directory)
+        while self._trouble is not None and time.monotonic() < end:
+            time.sleep(0.2)
+            with self._lock:
+                self._flush()
+        return self._trouble is None
 
     # What the mirror reads
-
-    def hold(self) -> None:
-        """Keep others from delivering the run until :meth:`release`: points would come twice."""
-        self._held = True
-
-    def release(self) -> None:
-        """The mirror has done what it could."""
-        self._run_lock.release()
 
     def snapshot(self) -> SpooledRun:
         """The run as recorded so far, metrics aside."""
@@ -234,31 +288,18 @@ class Spool(RunObserver):  # type: ignore[misc]
                 "heartbeat": time.isoformat(),
                 "deliver": self._deliver,
             }
+            self.run["meta"] |= {k: v for k, v in self._earlier.items() if k == "resumed"}
+            self.run |= {k: v for k, v in self._earlier.items() if k != "resumed"}
             self.config = plain(config)
-            self._attempt(self._open)
             self._changed |= {"run", "config"}
             self._flush()
 
     def _open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self._run_lock.acquire():
-            log.warning("another process records into %s", self.directory)
-        if self._resume_step is not None:
-            self._take_up(self._resume_step)
         self.run["experiment"]["sources"] = store_sources(
             self.run["experiment"], self.directory.parent / "_sources"
         )
-
-    def _take_up(self, step: int) -> None:
-        """Keep what a resumed run has recorded up to its checkpoint."""
-        earlier = read_json(self.directory / "run.json", {})
-        for key in ("start_time", "resources", "artifacts"):
-            if key in earlier:
-                self.run[key] = earlier[key]
-        resumed = list(earlier.get("meta", {}).get("resumed", []))
-        self.run["meta"]["resumed"] = [*resumed, {"step": step, "time": self.run["heartbeat"]}]
-        for row in cut_metrics(self.directory, step):
-            self._note_latest(row)
+        self._opened = True
 
     def _note_latest(self, row: Row) -> None:
         """Keep last, lowest and highest value of each metric for those who list runs."""
@@ -290,10 +331,11 @@ class Spool(RunObserver):  # type: ignore[misc]
 
     def _flush(self) -> None:
         self._pending.output += self._output.take()
-        self._attempt(self._write)
+        self._attempt()
 
     def _write(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if not self._opened:
+            self._open()
         if self._pending.rows:
             self._appender(METRICS_FILE).append_rows(self._pending.rows)
             self._pending.rows = []
@@ -329,9 +371,9 @@ class Spool(RunObserver):  # type: ignore[misc]
             self.run["artifacts"].append(name)
         self._changed.add("run")
 
-    def _attempt(self, action: Callable[[], None]) -> None:
+    def _attempt(self) -> None:
         try:
-            action()
+            self._write()
         except Exception as error:  # nothing that happens to the record may end the run
             if self._trouble is None:
                 log.warning(
@@ -342,9 +384,10 @@ class Spool(RunObserver):  # type: ignore[misc]
                 )
             self._trouble = str(error)
         else:
-            if self._trouble is not None and action == self._write:
+            if self._trouble is not None:
                 log.warning(
-                    "the run's folder %s can be written again; nothing is missing", self.directory
+                    "the run's folder %s can be written again; all that was kept in memory is there now",
+                    self.directory,
                 )
                 self._trouble = None
 

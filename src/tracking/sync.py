@@ -13,7 +13,8 @@ from typing import Any
 import gridfs
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from .files import FileLock, read_json, read_rows, write_json
+from .claim import DELIVERING
+from .files import FileLock, read_rows, write_json
 from .plain import mongo_keys
 from .record import (
     ARTIFACTS_FILE,
@@ -23,6 +24,7 @@ from .record import (
     Metric,
     SpooledRun,
     is_live,
+    read_mark,
     read_metrics,
     stride_for,
 )
@@ -55,7 +57,7 @@ def sync(results_dir: Path, target: Target, *, everything: bool = False) -> Iter
     with target.connected() as db:
         ensure_indexes(db)
         for directory in run_directories(results_dir):
-            mark = read_json(directory / MIRROR_FILE, {})
+            mark = read_mark(directory)
             if not everything and mark.get("complete") and mark.get("target") == target.label:
                 continue
             yield deliver(db, directory, target.label)
@@ -74,15 +76,34 @@ def deliver(db: Any, directory: Path, label: str) -> SyncResult:
     if is_live(run):
         return SyncResult(run.uid, None, "still running, left alone")
     lock = FileLock(directory / LOCK_FILE)  # of two deliveries at once, files would be stored twice
-    if not lock.acquire():
-        return SyncResult(run.uid, None, "being delivered by another process")
-    with lock:
-        try:
+    try:
+        if not lock.acquire(task=DELIVERING):
+            return SyncResult(run.uid, None, "another process has it, left alone")
+        with lock:
+            # What was read before the lock was ours may be of an earlier part of the run.
+            run = SpooledRun.read(directory, with_output=True)
+            if run is None:
+                return SyncResult(directory.name, None, "unreadable run.json, left alone")
+            if _outdone(db, run):
+                return SyncResult(
+                    run.uid, None, "the database has more of it than the folder, left alone"
+                )
             entry = replay(db, run, read_metrics(directory))
-        except (PyMongoError, OSError) as error:
-            return SyncResult(run.uid, None, f"failed: {redact(str(error))[:200]}")
-        write_mark(directory, entry["_id"], label, complete=True)
+            write_mark(directory, entry["_id"], label, complete=True)
+    except (PyMongoError, OSError) as error:
+        return SyncResult(directory.name, None, f"failed: {redact(str(error))[:200]}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return SyncResult(directory.name, None, f"failed: its record is damaged ({error!r})")
     return SyncResult(run.uid, entry["_id"], "delivered")
+
+
+def _outdone(db: Any, run: SpooledRun) -> bool:
+    """Whether the folder's disk was full while the database went on being told."""
+    signs = ("heartbeat", "stop_time")
+    known = db.runs.find_one({"meta.uid": run.uid}, dict.fromkeys(signs, 1)) or {}
+    told = [known[sign] for sign in signs if known.get(sign)]
+    here = [dt.datetime.fromisoformat(run.run[sign]) for sign in signs if run.run.get(sign)]
+    return bool(told) and max(told) > max(here)
 
 
 def say_repeat(name: str, status: str) -> None:
@@ -168,11 +189,20 @@ def put_sources(files: gridfs.GridFS, run: SpooledRun) -> list[list[Any]]:
     """Store the run's sources; returns pairs of name and file id, as Sacred keeps them."""
     experiment = run.run["experiment"]
     stored = []
+    store = run.directory.parent / "_sources"
     for name, copy in experiment["sources"]:
         path = run.directory.parent / copy
-        if path.exists():
+        if _inside(store, path):
             stored.append([name, put_file(files, path, str(Path(experiment["base_dir"], name)))])
     return stored
+
+
+def _inside(folder: Path, path: Path) -> bool:
+    """Whether a file that a record names is there and where such files are, links followed."""
+    if folder.resolve() not in path.resolve().parents:
+        log.warning("%s is not delivered: it is outside %s", path, folder)
+        return False
+    return path.is_file()
 
 
 def put_file(files: gridfs.GridFS, path: Path, filename: str, **details: Any) -> Any:
@@ -193,7 +223,7 @@ def sync_files(files: gridfs.GridFS, entry: dict[str, Any], run: SpooledRun) -> 
     current = []
     for name in run.run["artifacts"]:
         path = run.directory / "artifacts" / name
-        if not path.exists():
+        if not _inside(run.directory / "artifacts", path):
             continue
         detail = details.get(name, {})
         kind = detail.get("content_type") or mimetypes.guess_type(name)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,27 @@ NO_DATABASE = "none"
 EMBEDDED = "embedded"
 DEFAULT_DATABASE = "phalanx"
 
-_CREDENTIALS = re.compile(r"(?<=://)\S*@")
-# Options of an address that hold secrets, and what they hold.
+# What may be shown of an address's options; any other may hold a secret.
+_SHOWN_OPTIONS = {
+    *(
+        "authsource",
+        "authmechanism",
+        "replicaset",
+        "readpreference",
+        "directconnection",
+        "tls",
+        "ssl",
+    ),
+    *("retrywrites", "w", "journal", "appname", "maxpoolsize", "serverselectiontimeoutms"),
+    *("connecttimeoutms", "sockettimeoutms"),
+}
+_OPTION = re.compile(r"([?&;])([^=&;?\s]*)=([^&;\s]*)")
+# Everything up to the last @ of a line: a password may hold any other character, blanks too.
+_CREDENTIALS = re.compile(r"(?<=://)[^\n]*@")
+# user:password where the @host is missing: what looks like a port is none.
+_NO_HOST = re.compile(r"(?<=://)[^\s/?@:,]+:(?!\d{1,5}(?![^\s/?,:'\")\]]))[^\n]*")
 _SECRET_OPTION = re.compile(
-    r"((?:tlsCertificateKeyFilePassword|authMechanismProperties)=)[^&\s]*", re.I
+    r"[?&;][^=&;?]*(?:pass|pwd|secret|token|authMechanismProperties)[^=&;?]*=", re.I
 )
 # host:port:database, host:port or database, as Sacred's -m takes them
 _SACRED_ADDRESS = re.compile(
@@ -30,12 +48,24 @@ _SACRED_ADDRESS = re.compile(
 
 
 def redact(url: str) -> str:
-    """The address without user and password.
+    """A text without the user, the password and the options of the address in it.
 
     >>> redact("mongodb://me:secret@db.lab:27017/x")
     'mongodb://***@db.lab:27017/x'
+    >>> redact("mongodb://me:my secret@lab"), redact("mongodb://me:secret"), redact("me:secret@lab:1")
+    ('mongodb://***@lab', 'mongodb://***', '***@lab:1')
+    >>> redact("mongodb://lab/?tls=true&password=secret")
+    'mongodb://lab/?tls=true&password=***'
     """
-    return _SECRET_OPTION.sub(r"\1***", _CREDENTIALS.sub("***@", url))
+    if "://" not in url and "@" in url:
+        url = "***@" + url.rpartition("@")[2]
+    url = _NO_HOST.sub("***", _CREDENTIALS.sub("***@", url))
+    return _OPTION.sub(_without_secret, url)
+
+
+def _without_secret(option: re.Match[str]) -> str:
+    mark, name, value = option.groups()
+    return f"{mark}{name}={value if name.lower() in _SHOWN_OPTIONS else '***'}"
 
 
 def reason(error: Exception) -> str:
@@ -227,14 +257,23 @@ def _checked(url: str) -> str:
     from pymongo.errors import PyMongoError
     from pymongo.uri_parser import parse_uri
 
+    # What PyMongo says of a malformed address quotes parts of it, which may be the password.
+    malformed = ConfigError(
+        f"the MongoDB address {redact(url)!r} is malformed: expected mongodb://host:port or "
+        "mongodb://user:password@host:port/?options, where blanks and any of :/?#[]@% in a user or "
+        "password are percent-encoded (a blank is %20)"
+    )
+    if any(letter.isspace() for letter in url) or re.search(
+        r"[?&;](?:password|passwd|pwd|user|username)=", url
+    ):
+        raise malformed
     try:
-        if url.startswith("mongodb://"):  # the other form needs the network to be resolved
-            parse_uri(url, validate=True)
-    except (PyMongoError, ValueError) as error:
-        raise ConfigError(
-            f"the MongoDB address {redact(url)!r} is malformed: expected "
-            f"mongodb://host:port ({redact(str(error))})"
-        ) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyMongo's words on options, for the same reason
+            if url.startswith("mongodb://"):  # the other form needs the network to be resolved
+                parse_uri(url, validate=True)
+    except (PyMongoError, ValueError):
+        raise malformed from None
     return url
 
 
@@ -245,8 +284,8 @@ def _from_sacred(address: str, database: str) -> Target:
     match = _SACRED_ADDRESS.match(address)
     if match is None or not any(match.groupdict().values()):
         raise ConfigError(
-            f"-m {redact(address)!r}: expected host:port:database, host:port, a database name, "
-            "or mongodb://host:port"
+            f"-m {redact('mongodb://' + address)!r}: expected host:port:database, host:port, a database "
+            "name, or mongodb://host:port"
         )
     host, port = match["host"] or "localhost", match["port"] or "27017"
     return Target(match["database"] or database, url=f"mongodb://{host}:{port}")

@@ -77,7 +77,7 @@ def print_run(run: RunRecord) -> None:
     for name, metric in sorted(metrics.items()):
         values = metric.values
         numbers.add_row(
-            name, *(f"{v:.4g}" for v in (values[-1], min(values), max(values))), str(len(values))
+            name, *(f"{v:.4g}" for v in (values[-1], *_range(values))), str(len(values))
         )
     out.print(numbers)
     for name in DEFAULT_METRICS:
@@ -103,6 +103,12 @@ def print_comparison(runs: Sequence[RunRecord], metric: str) -> None:
     out.print(numbers, markup=False)
     curves = {letter: curve_of(run, metric) for letter, run in zip(letters, runs, strict=True)}
     out.print(_chart(metric, curves), markup=False)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest of those values that are finite."""
+    finite = [value for value in values if math.isfinite(value)] or [math.nan]
+    return min(finite), max(finite)
 
 
 def _known(runs: Sequence[RunRecord], column: str) -> bool:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import torch
 
 from phalanx.checkpoint import load_checkpoint
 
-from .command import phalanx, start
+from .command import environment, phalanx, start
 
 SHORT = (
     "t_max=600",
@@ -206,3 +208,121 @@ def test_a_stopped_run_leaves_a_checkpoint_of_that_very_step(
     run = only_run(tmp_path)
     assert json.loads((run / "checkpoints/latest/meta.json").read_text())["t_env"] >= 1000
     assert json.loads((run / "run.json").read_text())["status"] == "INTERRUPTED"
+
+
+MATRIX = ("--config=qmix", "--env-config=matrix", "with", *SHORT)
+
+
+def hint(stdout: str, name: str) -> str:
+    """A command that the end of a run prints."""
+    (line,) = [line for line in stdout.splitlines() if line.startswith(f"  {name}:")]
+    return line.partition(":")[2].strip()
+
+
+def shell(command: str, cwd: Path) -> str:
+    done = subprocess.run(
+        command, shell=True, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_the_hints_work_as_they_are_printed(tmp_path: Path) -> None:
+    words = (*MATRIX, "local_results_path=my results", "label=mine")
+    said = phalanx(*words, cwd=tmp_path).stdout
+    (run,) = tmp_path.glob("my results/runs/2*")
+    assert run.name in shell(hint(said, "numbers"), tmp_path)
+    assert ".png" in shell(hint(said, "curve"), tmp_path)
+    assert "one row per episode" in shell(hint(said, "evaluate"), tmp_path)
+    assert (run / "evaluation.csv").is_file()
+    assert "run " in shell(hint(said, "go on"), tmp_path)
+    assert [t for t, _ in metric(run, "test_return_mean")] == [0, 300, 600, 900, 1200]
+    # RUN is a name, a label or a folder, here too.
+    where = "local_results_path=my results"
+    for name in ("qmix", "mine", run.name, str(run)):
+        phalanx("evaluate", name, "with", where, "test_nepisode=2", cwd=tmp_path)
+        resumed = phalanx("with", f"resume={name}", where, cwd=tmp_path)
+        assert f"run {run.name} is complete" in resumed.stdout
+    elsewhere = phalanx("with", "resume=mine", cwd=tmp_path, status=1)
+    assert "Runs that are kept elsewhere need local_results_path=DIR" in elsewhere.stderr
+
+
+def recorded(run: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in run.iterdir() if p.suffix in (".json", ".jsonl")}
+
+
+def test_a_refused_resume_changes_nothing_and_a_damaged_checkpoint_has_one_before_it(
+    tmp_path: Path,
+) -> None:
+    phalanx(*MATRIX, "save_model_interval=200", cwd=tmp_path)
+    run = only_run(tmp_path)
+    before = recorded(run)
+    for words, message in (
+        (("mixer=vdn", "t_max=900"), "the checkpoint does not fit this config"),
+        (("rnn_hidden_dim=8", "t_max=900"), "the checkpoint does not fit this config"),
+        (("no_such_key=1",), "no_such_key"),
+    ):
+        refused = phalanx("with", f"resume={run.name}", *words, cwd=tmp_path, status=1)
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert recorded(run) == before
+    curve = metric(run, "test_return_mean")
+    for name in ("latest", "latest.previous"):
+        whole = run / "checkpoints" / name / "state.pt"
+        content = whole.read_bytes()
+        whole.write_bytes(content[:99] + bytes([content[99] ^ 4]) + content[100:])
+        if name == "latest":
+            done = phalanx("with", f"resume={run.name}", cwd=tmp_path)
+            assert "is not what was written (checksum). Using the one before it" in done.stderr
+            assert metric(run, "test_return_mean") == curve
+            (run / "checkpoints" / "latest" / "state.pt").write_bytes(b"")
+    before = recorded(run)
+    lost = phalanx("with", f"resume={run.name}", "t_max=900", cwd=tmp_path, status=1)
+    assert "nothing was changed" in lost.stderr
+    assert recorded(run) == before
+
+
+def test_changed_keys_of_a_resumed_run_are_told(tmp_path: Path) -> None:
+    phalanx(*MATRIX, cwd=tmp_path)
+    run = only_run(tmp_path)
+    words = ("t_max=900", "seed=7", "lr=0.01", "torch_threads=2")
+    done = phalanx("with", f"resume={run.name}", *words, cwd=tmp_path)
+    (told,) = [line for line in done.stderr.splitlines() if "other settings" in line]
+    for part in ("from step 600 on", "lr (0.001 before, now 0.01)", "seed (0 before, now 7)"):
+        assert part in told
+    assert "torch_threads (1 before, now 2)" in told
+    assert "t_max" not in told
+    (change,) = json.loads((run / "info.json").read_text())["changed_on_resume"]
+    assert change["keys"]["seed"] == [0, 7]
+
+
+def test_code_that_a_checkpoint_names_runs_only_when_it_is_trusted(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("from pathlib import Path\nPath('ran').touch()\n")
+    phalanx(*MATRIX, "plugins=[mine.py]", cwd=tmp_path)
+    run = only_run(tmp_path)
+    ran = tmp_path / "ran"
+    ran.unlink()
+    for words in (("evaluate", run.name), ("with", f"resume={run.name}", "t_max=900")):
+        refused = phalanx(*words, cwd=tmp_path, status=1)
+        assert "Python code that would be run now" in refused.stderr
+        assert "mine.py" in refused.stderr
+        assert not ran.exists()
+    trusted = ("with", "trust_plugins=True")
+    done = phalanx("evaluate", run.name, *trusted, "test_nepisode=2", cwd=tmp_path)
+    assert "running the plugins that" in done.stderr
+    assert ran.exists()
+    phalanx("evaluate", run.name, "with", "plugins=[mine.py]", "test_nepisode=2", cwd=tmp_path)
+
+
+def test_a_run_that_is_stopped_says_how_it_goes_on(tmp_path: Path) -> None:
+    words = ("t_max=1000000", "test_interval=1000000", "log_interval=1000", "mongo_url=none")
+    process = start("--config=qmix", "--env-config=matrix", "with", *words, cwd=tmp_path)
+    assert process.stdout is not None
+    while "steps/s" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[0]
+    assert "stopping after the step in progress, with a checkpoint" in said
+    assert f"go on with: {sys.executable}" in said.replace("\n", " ")
+    assert f"resume={only_run(tmp_path).name}" in said

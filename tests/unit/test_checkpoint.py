@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from phalanx.checkpoint import find_checkpoint, load_checkpoint, read_meta, save_checkpoint
+from phalanx.checkpoint import (
+    find_checkpoint,
+    load_checkpoint,
+    open_checkpoint,
+    previous,
+    read_meta,
+    save_checkpoint,
+    set_aside_newer,
+)
 from phalanx.errors import CheckpointError
 
 STATE = {
@@ -55,8 +63,77 @@ def test_full_disk_leaves_the_older_checkpoint(tmp_path: Path, numbers: int) -> 
 
 def test_a_crash_between_the_renames_leaves_the_old_one_to_be_found(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "checkpoints" / "latest", {}, 7, STATE)
-    (tmp_path / "checkpoints" / "latest").rename(tmp_path / "checkpoints" / ".latest.old")
-    assert read_meta(find_checkpoint(tmp_path))["t_env"] == 7
+    latest = tmp_path / "checkpoints" / "latest"
+    latest.rename(previous(latest))
+    assert open_checkpoint(tmp_path).t_env == 7
+    save_checkpoint(latest, {}, 8, STATE)
+    assert open_checkpoint(tmp_path).t_env == 8
+
+
+def twice(folder: Path) -> Path:
+    """A checkpoint of step 8, with that of step 7 before it."""
+    latest = folder / "checkpoints" / "latest"
+    for step in (7, 8):
+        save_checkpoint(latest, {"name": "qmix", "lr": 0.5}, step, STATE, recorded=10 * step)
+    return latest
+
+
+def test_the_checkpoint_before_is_kept_and_used_when_the_newest_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    latest = twice(tmp_path)
+    for step in (9, 10):  # no more than two are kept
+        save_checkpoint(latest, {}, step, STATE)
+    assert sorted(p.name for p in latest.parent.iterdir()) == ["latest", "latest.previous"]
+    (latest / "replay.pt").write_bytes(b"nothing")
+    found = open_checkpoint(tmp_path)
+    assert (found.t_env, found.folder) == (9, previous(latest))
+    (record,) = caplog.records
+    assert "replay.pt is damaged" in record.getMessage()
+    assert "Using the one before it" in record.getMessage()
+    assert open_checkpoint(tmp_path, replay=False).t_env == 10
+    # The damaged one does not take the place of the good one.
+    set_aside_newer(found)
+    save_checkpoint(latest, {}, 11, STATE)
+    assert [open_checkpoint(folder).t_env for folder in (latest, previous(latest))] == [11, 9]
+    assert (latest.parent / "latest.damaged").is_dir()
+    for folder in (latest, previous(latest)):
+        (folder / "meta.json").write_text("null")
+    with pytest.raises(CheckpointError, match=r"format None.*format None.*nothing was changed"):
+        open_checkpoint(tmp_path)
+
+
+def test_no_flipped_bit_is_overlooked(tmp_path: Path) -> None:
+    latest = twice(tmp_path)
+    drawn = np.random.default_rng(0)
+    for name in ("meta.json", "state.pt", "replay.pt"):
+        file = latest / name
+        whole = file.read_bytes()
+        for at in drawn.integers(len(whole), size=60).tolist():
+            flipped = bytearray(whole)
+            flipped[at] ^= 1 << int(drawn.integers(8))
+            file.write_bytes(flipped)
+            found = None
+            try:
+                found = load_checkpoint(latest)
+            except CheckpointError:
+                continue
+            # Where a blank of the layout changed into another, the content is still the same.
+            assert name == "meta.json"
+            assert found["counters"] == STATE["counters"]
+            assert read_meta(latest)["config"] == {"name": "qmix", "lr": 0.5}
+        file.write_bytes(whole)
+    assert load_checkpoint(latest)["counters"] == STATE["counters"]
+
+
+@pytest.mark.parametrize(
+    "content", ["null", "[]", "{}", '{"format": 2}', '{"format": 2, "sha256": 3}']
+)
+def test_an_odd_meta_json_gets_a_sentence(tmp_path: Path, content: str) -> None:
+    save_checkpoint(tmp_path / "latest", {}, 7, STATE)
+    (tmp_path / "latest" / "meta.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"format|damaged"):
+        load_checkpoint(tmp_path / "latest")
 
 
 def test_damage_is_reported(tmp_path: Path) -> None:

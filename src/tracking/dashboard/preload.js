@@ -35,9 +35,15 @@ function page() {
   return html.replace('<div id="root">', () => `<script>${script}</script><div id="root">`);
 }
 
+// Who started this holds the other end of its input. When that is gone, by a kill too, nobody could end it.
+process.stdin.on('close', () => process.exit(0)).resume();
+
 const emit = http.Server.prototype.emit;
 http.Server.prototype.emit = function (event, request, response, ...rest) {
   if (event !== 'request') return emit.call(this, event, request, response, ...rest);
+  // A page of another site could show it in a frame and have its buttons clicked unseen.
+  response.setHeader('X-Frame-Options', 'DENY');
+  response.setHeader('Content-Security-Policy', "frame-ancestors 'none'");
   if (isForeign(request)) {
     response.writeHead(403).end('This board answers pages of its own only.\n');
     return true;

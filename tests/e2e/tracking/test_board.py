@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from phalanx.tracking.board import Board, install
 from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.target import Target
 
-from .conftest import Mongo, free_port
+from .conftest import HANGS, Mongo, free_port, wait_until
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "build" / "artifacts" / "board"
 STEPS = list(range(0, 100_000, 5_000))
@@ -210,6 +211,12 @@ def test_tags_and_notes_in_the_browser(page, board, mongo):
     shoot(page, "8_tags_and_notes")
 
 
+def answers(port):
+    """Whether anybody listens there."""
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 def get(board, path, headers=None, **query):
     """Answer of the board's HTTP API."""
     address = f"{board.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
@@ -256,6 +263,14 @@ def test_pages_of_others_get_no_answer(board):
         assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+def test_no_page_may_frame_it(board):
+    for address in (board.url, f"{board.url}/api/v1/Runs/count", board.url.removesuffix("/sacred")):
+        request = urllib.request.Request(address, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_the_board_listens_on_this_machine_only(board):
     port = f":{board.port:04X}"
@@ -290,7 +305,8 @@ def test_the_board_comes_back_with_its_database(board, mongo):
             time.sleep(0.2)
 
 
-def test_the_command_ends_when_asked(mongo, board, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_command_leaves_nothing_that_serves(mongo, board, tmp_path, number):
     words = ("board", "--results", tmp_path, "--port", free_port())
     process = subprocess.Popen(
         [sys.executable, "-m", "phalanx.main", *map(str, words), f"--mongo-url={mongo.url}"],
@@ -301,10 +317,10 @@ def test_the_command_ends_when_asked(mongo, board, tmp_path):
         url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
         with urllib.request.urlopen(f"{url}/sacred/api/v1/Runs/count") as answer:
             assert json.load(answer) == {"count": 3}
-        process.terminate()
-        assert process.wait(10) == 0
-    with socket.socket() as s:
-        assert s.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+        process.send_signal(number)
+        assert process.wait(HANGS) == (0 if number == signal.SIGTERM else -number)
+    port = int(url.rpartition(":")[2])
+    wait_until(lambda: not answers(port))
 
 
 def test_a_missing_node_is_explained(tmp_path, monkeypatch):

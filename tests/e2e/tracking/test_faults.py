@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from phalanx.errors import TrackingError
 from phalanx.tracking import experiment, mirror
 from phalanx.tracking import server as embedded
+from phalanx.tracking.claim import claim_run
 from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.queries import runs
 from phalanx.tracking.record import read_metrics
@@ -37,6 +40,27 @@ KILLED = Path(__file__).with_name("killed.py")
 
 def deliver(results, mongo):
     return [done.note for done in sync(results, Target("phalanx", mongo.url))]
+
+
+@pytest.fixture
+def black_hole():
+    """An address that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        taken = []
+
+        def accept():
+            while True:
+                try:
+                    taken.append(listener.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}"
+        for connection in taken:
+            connection.close()
 
 
 def test_absent_from_the_start_then_sync(mongo, results, write):
@@ -67,8 +91,11 @@ def test_a_number_that_comes_late_does_not_stop_a_run(mongo, results, monkeypatc
         started.set()
 
     monkeypatch.setattr(mirror.sync, "put_sources", slowly)
-    late = functools.partial(mirror.Mirror, start_wait=0.3)
+    # The start does not wait at all, the end until the number is there, however slow the machine is.
+    late = functools.partial(mirror.Mirror, start_wait=0.0, end_wait=HANGS)
     monkeypatch.setattr(experiment, "Mirror", late)
+    patient = functools.partialmethod(Target.connect, timeout=HANGS)
+    monkeypatch.setattr(Target, "connect", patient)
     run_experiment(body, name="qmix", config={}, results_dir=results, mongo_url=mongo.url)
     (run,) = runs(results)
     assert (run.status, run.run_id) == ("COMPLETED", 1)
@@ -172,21 +199,111 @@ def test_a_line_cut_short_is_left_out_and_mended(mongo, results, write):
     assert metrics.read_bytes().startswith(whole)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+NO_LIMITS = pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes")
+
+
+@NO_LIMITS
 @pytest.mark.parametrize("freed", [True, False])
-def test_a_full_disk_costs_nothing(mongo, results, write, freed):
+def test_a_full_disk_costs_nothing_where_there_is_a_database(mongo, results, write, freed):
     db = mongo.start().db()
     limits = ("--full", "20", "80" if freed else "1000000")
     output = finish(write(results, 150, *limits, url=mongo.url))
-    assert output.count("cannot be written") == 1
+    assert output.count("cannot be written (") == 1 + (not freed)
     assert ("can be written again" in output) == freed
+    assert ("The database has all of it as run 1" in output) != freed
     document, found = in_database(db)
     assert document["status"] == "COMPLETED"
     for name in ("loss", "return_mean"):
         assert_nothing_lost(logged(output), found[name]["steps"], name)
+    (run,) = runs(results)
     if freed:
-        (run,) = runs(results)
         assert_same_points(db, run.directory, logged(output))
+    # A delivery of the folder, which has less, does not take it away again.
+    notes = [done.note for done in sync(results, Target("phalanx", mongo.url), everything=True)]
+    assert notes == [
+        "delivered" if freed else "the database has more of it than the folder, left alone"
+    ]
+    assert in_database(db)[1] == found or freed
+
+
+@NO_LIMITS
+def test_a_disk_that_stays_full_fails_the_run_in_words(results, write):
+    writer = write(results, 150, "--full", "20", "1000000", url="none")
+    output = writer.communicate(timeout=HANGS)[0]
+    assert writer.returncode == 1
+    assert "and how it ended, as it cannot be written" in output
+    assert "it is lost. Make room, then go on" in output
+    for untrue in ("nothing is missing", "Nothing is lost"):
+        assert untrue not in output
+
+
+@NO_LIMITS
+def test_a_resume_on_a_full_disk_is_refused_and_changes_nothing(mongo, results, write):
+    mongo.start()
+    first = logged(finish(write(results, 60, url=mongo.url)))
+    (run,) = runs(results)
+    again = write(results, 30, "--resume", run.uid, "20", "--full", "-2", "0", url=mongo.url)
+    output = again.communicate(timeout=HANGS)[0]
+    assert again.returncode == 1
+    assert f"error: run {run.uid} cannot be resumed" in output
+    assert "Traceback" not in output
+    assert runs(results)[0].status == "COMPLETED"
+    assert_same_points(mongo.db(), run.directory, first)
+
+
+def test_of_resumes_at_once_one_is_accepted(results, write):
+    finish(write(results, 60, url="none"))
+    (run,) = runs(results)
+    writers = [write(results, 40, "--resume", run.uid, "29", url="none") for _ in range(3)]
+    # The accepted one goes on until its input is closed.
+    wait_until(lambda: sum(writer.poll() is not None for writer in writers) == 2)
+    outputs = [writer.communicate(timeout=HANGS)[0] for writer in writers]
+    (accepted,) = [output for output in outputs if "error: " not in output]
+    for output in outputs:
+        refused = output != accepted
+        assert (f"error: run {run.uid} cannot be resumed: process" in output) == refused
+    assert_nothing_lost([*range(30), *logged(accepted)], run.metrics()["loss"].steps)
+
+
+def test_a_run_that_waits_for_its_database_at_the_end_cannot_be_resumed(black_hole, results, write):
+    writer = write(results, 20, url=black_hole)
+    writer.stdin.close()
+    wait_until(lambda: runs(results) and runs(results)[0].status == "COMPLETED")
+    (run,) = runs(results)
+    with pytest.raises(
+        TrackingError, match=r"has it\. It is still running, or hands its last points"
+    ):
+        claim_run(run.directory)
+    writer.kill()
+    writer.wait()
+    claim_run(run.directory).release()
+
+
+def test_what_a_record_names_outside_its_folder_is_not_delivered(mongo, results, write, tmp_path):
+    db = mongo.start().db()
+    finish(write(results, 20, url="none"))
+    (run,) = runs(results)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("s3cret")
+    record = json.loads((run.directory / "run.json").read_text())
+    record["experiment"]["sources"] += [["a.py", "../../secret.txt"], ["b.py", str(secret)]]
+    record["artifacts"] += ["../../../../secret.txt", "link.txt"]
+    (run.directory / "artifacts" / "link.txt").symlink_to(secret)
+    (run.directory / "run.json").write_text(json.dumps(record))
+    assert deliver(results, mongo) == ["delivered"]
+    document, _ = in_database(db)
+    assert [artifact["name"] for artifact in document["artifacts"]] == ["note.txt"]
+    assert not {"a.py", "b.py"} & {name for name, _ in document["experiment"]["sources"]}
+    assert not any(b"s3cret" in chunk["data"] for chunk in db.fs.chunks.find())
+
+
+def test_what_was_resumed_without_a_database_is_delivered_again(mongo, results, write):
+    mongo.start()
+    finish(write(results, 60, url=mongo.url))
+    (run,) = runs(results)
+    more = logged(finish(write(results, 30, "--resume", run.uid, "29", url="none")))
+    assert deliver(results, mongo) == ["delivered"]
+    assert_same_points(mongo.db(), run.directory, [*range(30), *more])
 
 
 def test_two_deliveries_at_once_make_one_record(mongo, results, write):
@@ -208,27 +325,6 @@ def test_two_deliveries_at_once_make_one_record(mongo, results, write):
     assert db.fs.files.count_documents({"filename": {"$regex": "^artifact://"}}) == 2
 
 
-@pytest.fixture
-def black_hole():
-    """An address that takes connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-        taken = []
-
-        def accept():
-            while True:
-                try:
-                    taken.append(listener.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}"
-        for connection in taken:
-            connection.close()
-
-
 def test_a_server_that_never_answers_does_not_hold_a_run(black_hole, mongo, results, write):
     output = finish(write(results, 50, "--wait", "2", "--retry", "30", url=black_hole))
     assert output.count("MongoDB is away") == 1
@@ -239,7 +335,7 @@ def test_a_server_that_never_answers_does_not_hold_a_run(black_hole, mongo, resu
 
 
 def test_interrupted_twice_a_run_ends_at_once(black_hole, results, write):
-    writer = write(results, 20, url=black_hole)
+    writer = write(results, 20, "--patience", "60", url=black_hole)
     read_until(writer, "point 20")
     writer.send_signal(signal.SIGINT)
     wait_until(lambda: runs(results)[0].status == "INTERRUPTED")  # now it waits for the server
@@ -292,6 +388,89 @@ def test_a_hung_server_can_be_stopped(results):
     assert embedded.status(results / "db") is None
     assert embedded.stop(results / "db", timeout=1)
     assert not embedded._exists(running)
+
+
+def starting(folders):
+    """What ``start`` answers in processes that all begin at the same moment, one for each folder."""
+    code = (
+        "import sys, pathlib; from phalanx.tracking import server\n"
+        "sys.stdin.read(); running = server.start(pathlib.Path(sys.argv[1]), timeout=300)\n"
+        "print(running.pid, running.port)"
+    )
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for folder in folders
+    ]
+    for process in starts:
+        process.stdin.close()
+        process.stdin = None
+    return [tuple(map(int, process.communicate(timeout=HANGS)[0].split())) for process in starts]
+
+
+def test_folders_that_start_at_once_get_servers_of_their_own(tmp_path):
+    folders = [tmp_path / name / "db" for name in "abcd"]
+    try:
+        answers = starting(folders)
+        assert len({pid for pid, _ in answers}) == len({port for _, port in answers}) == 4
+        for folder, (pid, port) in zip(folders, answers, strict=True):
+            assert embedded.status(folder) == embedded.Server(pid, port)
+            data = str(folder / "data").encode()
+            assert data in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        # Each folder's stop ends its own, and no other.
+        assert embedded.stop(folders[0])
+        assert embedded.status(folders[0]) is None
+        assert [embedded.status(f).pid for f in folders[1:]] == [pid for pid, _ in answers[1:]]
+    finally:
+        for folder in folders:
+            embedded.stop(folder)
+
+
+def test_another_folders_server_is_neither_taken_nor_stopped(results, tmp_path):
+    running = embedded.start(results / "db")
+    copied = tmp_path / "copied" / "db"
+    copied.mkdir(parents=True)
+    state = (results / "db" / embedded.STATE_FILE).read_text()
+    (copied / embedded.STATE_FILE).write_text(state)
+    assert embedded.status(copied) is None
+    assert not embedded.stop(copied)
+    assert embedded.status(results / "db") == running
+    (copied / embedded.STATE_FILE).write_text(state)
+    try:
+        own = embedded.start(copied)
+        assert own.pid != running.pid
+        assert own.port != running.port
+    finally:
+        embedded.stop(copied)
+
+
+def test_a_server_whose_starter_was_killed_is_found(results):
+    code = (
+        "import sys, pathlib; from phalanx.tracking import server\n"
+        "server._pid_behind = lambda port: print('launched', flush=True) or sys.stdin.read()\n"
+        "server.start(pathlib.Path(sys.argv[1]))"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code, str(results / "db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert starter.stdout.readline() == "launched\n"
+    starter.kill()
+    starter.communicate()
+    left = json.loads((results / "db" / embedded.STATE_FILE).read_text())["pid"]
+    assert embedded.start(results / "db", timeout=HANGS).pid == left
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(TrackingError, match=r"needs .*db, which cannot be written"):
+        embedded.start(tmp_path / "results" / "db")
 
 
 def test_starts_at_once_make_one_server(results):

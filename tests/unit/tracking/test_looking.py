@@ -13,7 +13,9 @@ from phalanx.tracking import points
 from phalanx.tracking import runs as run_table
 from phalanx.tracking.cli import add_subcommands
 from phalanx.tracking.experiment import run_experiment
-from phalanx.tracking.plots import group_by_config
+from phalanx.tracking.export import marl_eval
+from phalanx.tracking.grouping import group_by_config
+from phalanx.tracking.plots import curve_of, label_groups
 from phalanx.tracking.provenance import git_state
 from phalanx.tracking.queries import find_run, run_folder, runs
 
@@ -175,7 +177,7 @@ def test_a_missing_pandas_names_the_extra(results, monkeypatch):
 
 
 def test_seeds_of_one_config_share_a_curve(results, tmp_path, capsys):
-    groups = group_by_config(runs(results))
+    groups = label_groups(runs(results))
     assert {label: len(members) for label, members in groups.items()} == {
         "qmix, 3m": 2,
         "vdn, 3m": 1,
@@ -184,8 +186,113 @@ def test_seeds_of_one_config_share_a_curve(results, tmp_path, capsys):
     out = tmp_path / "curves" / "won.png"
     assert command("plot", *uids, "--results", results, "--out", out) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(TrackingError, match="'nothing'; all have: loss"):
+    with pytest.raises(TrackingError, match="'nothing'; there are: loss"):
         command("plot", *uids, "--results", results, "--metric", "nothing", "--out", out)
+
+
+def store(folder, *configs, metrics=("test_return_mean",)):
+    """A run per config, without anything trained."""
+    for config in configs:
+        config = {"name": "qmix", "seed": 0, "env": "matrix", **config}
+
+        def body(handle, config=config):
+            for name in config.pop("logs", metrics):
+                for step in (0, 100):
+                    handle.log_scalar(name, step + config["seed"], step)
+
+        logged = {key: value for key, value in config.items() if key != "logs"}
+        run_experiment(
+            body, name=config["name"], config=logged, results_dir=folder, mongo_url="none"
+        )
+    return runs(folder)
+
+
+def test_seeds_stay_together_whatever_only_changes_length_and_logging(tmp_path):
+    lengths = ({"t_max": 100, "log_interval": 10}, {"t_max": 200, "seed": 1, "torch_threads": 2})
+    assert [len(g.runs) for g in group_by_config(store(tmp_path, *lengths))] == [2]
+    others = ({"lr": 0.1, "seed": 2}, {"lr": 0.5, "seed": 2}, {"lr": 0.5, "seed": 3})
+    found = {g.name: len(g.runs) for g in group_by_config(store(tmp_path, *others))}
+    assert found == {"qmix, lr=unset": 2, "qmix, lr=0.1": 1, "qmix, lr=0.5": 2}
+
+
+def test_plot_leaves_out_and_names_runs_without_numbers(tmp_path, capsys, caplog):
+    recorded = store(tmp_path, {}, {"seed": 1, "logs": ()}, {"seed": 2, "logs": ("loss",)})
+    assert (
+        command("plot", *[r.uid for r in recorded], "--results", tmp_path, "--mongo-url=none") == 0
+    )
+    said = capsys.readouterr()
+    assert said.out.strip().endswith("test_return_mean.png")
+    left_out = (
+        f"left out, without numbers of test_return_mean: {recorded[1].uid}, {recorded[2].uid}"
+    )
+    assert left_out in said.err
+    with pytest.raises(TrackingError, match="no run has the metric"):
+        command("plot", recorded[1].uid, "--results", tmp_path, "--mongo-url=none")
+
+
+def test_numbers_that_are_not_finite_are_not_drawn(tmp_path):
+    def body(handle):
+        for step, value in enumerate([1.0, float("nan"), float("inf"), 2.0]):
+            handle.log_scalar("test_return_mean", value, step)
+
+    run_experiment(body, name="qmix", config={"seed": 4}, results_dir=tmp_path, mongo_url="none")
+    (run,) = runs(tmp_path)
+    curve = curve_of(run, "test_return_mean")
+    assert (curve.steps, curve.values) == ([0, 3], [1.0, 2.0])
+    assert command("plot", run.uid, "--results", tmp_path, "--mongo-url=none") == 0
+    assert command("runs", "show", run.uid, "--results", tmp_path, "--mongo-url=none") == 0
+    tree = marl_eval([run]).tree[""][""]["qmix"]["seed_4"]
+    assert [tree[f"step_{i}"]["return_mean"] for i in (1, 2, 3, 4)] == [
+        [1.0],
+        [None],
+        [None],
+        [2.0],
+    ]
+
+
+def test_marl_eval_gets_every_run_under_a_name_of_its_own(tmp_path, capsys, caplog):
+    def robot(scenario, division, **more):
+        arguments = {"scenario": scenario, "agent_conf": division}
+        return {"env": "mamujoco", "env_args": arguments, **more}
+
+    configs = (
+        robot("HalfCheetah", "6x1"),
+        robot("Ant", "4x2"),
+        robot("Ant", "4x2", lr=0.1),
+        robot("Ant", "2x4", seed=1),
+        {"env": "sc2", "env_args": {"map_name": "3m", "episode_limit": 30}},
+        {"env": "sc2", "env_args": {"map_name": "3m", "episode_limit": 60}},
+    )
+    store(tmp_path, *configs)
+    out = tmp_path / "all.json"
+    words = ("--format", "marl-eval", "--results", tmp_path, "--mongo-url=none")
+    assert command("export", *words, "--out", out) == 0
+    assert f"6 runs in {out}" in capsys.readouterr().err
+    tree = json.loads(out.read_text())
+    assert set(tree["mamujoco"]) == {"HalfCheetah-6x1", "Ant-4x2", "Ant-2x4"} or all(
+        name.startswith(("HalfCheetah-6x1", "Ant-4x2", "Ant-2x4")) for name in tree["mamujoco"]
+    )
+    assert set(tree["sc2"]) == {"3m, episode_limit=30", "3m, episode_limit=60"}
+    leaves = [s for tasks in tree.values() for t in tasks.values() for a in t.values() for s in a]
+    assert len(leaves) == 6
+    # A run that is there twice counts once, and that is said.
+    store(tmp_path, configs[0], {"seed": 3, "logs": ()})
+    assert command("export", *words, "--out", out) == 0
+    assert f"6 runs in {out}" in capsys.readouterr().err
+    assert "is there twice" in caplog.text
+    assert "has no test metrics to export, left out" in caplog.text
+    with pytest.raises(TrackingError, match=r"none of 8 runs .* return_mean; .*test_return_mean"):
+        command("export", *words, "--metric", "return_mean", "--out", out)
+    with pytest.raises(TrackingError, match="none of 8 runs has points of nothing"):
+        command("export", "--results", tmp_path, "--mongo-url=none", "--metric", "nothing")
+
+
+def test_a_run_is_found_by_its_name_and_label_too(tmp_path):
+    first, second, third = store(tmp_path, {"name": "vdn"}, {"label": "mine"}, {"seed": 1})
+    assert find_run(tmp_path, "vdn").uid == first.uid
+    assert find_run(tmp_path, "mine").uid == second.uid
+    with pytest.raises(TrackingError, match=f"{second.uid}, {third.uid}"):
+        find_run(tmp_path, "qmix")
 
 
 def test_a_missing_matplotlib_names_the_extra(results, monkeypatch):

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,22 @@ import torch
 
 from phalanx.errors import ConfigError, EnvError, TrackingError
 from phalanx.tracking import experiment
+from phalanx.tracking.claim import claim_run
 from phalanx.tracking.experiment import run_experiment
 from phalanx.tracking.output import Output
 from phalanx.tracking.queries import find_run, runs
-from phalanx.tracking.record import read_metrics
+from phalanx.tracking.record import Position, read_metrics
 from phalanx.tracking.spool import Cursor, Spool
 
 CONFIG = {"name": "qmix", "seed": 7, "env": "sc2", "env_args": {"map_name": "3m"}, "layers": [1, 2]}
 START = dt.datetime(2026, 1, 2, 3, 4, 5)
+RUN_JSON = {
+    "status": "RUNNING",
+    "start_time": START.isoformat(),
+    "heartbeat": START.isoformat(),
+    "experiment": {},
+    "host": {},
+}
 
 
 def record(body, results, **options):
@@ -99,7 +108,9 @@ def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path, ca
 
     record(body(0, 50), tmp_path)
     uid = runs(tmp_path)[0].uid
-    record(body(30, 60), tmp_path, resume_uid=uid, resume_step=20, config={**CONFIG, "t_max": 60})
+    first = runs(tmp_path)[0].directory
+    go_on = {"claim": claim_run(first), "since": Position(20)}
+    record(body(30, 60), tmp_path, config={**CONFIG, "t_max": 60}, **go_on)
     (run,) = runs(tmp_path)
     assert run.uid == uid
     assert run.config["t_max"] == 60
@@ -115,18 +126,187 @@ def test_a_resumed_run_goes_on_in_its_folder_without_doubled_points(tmp_path, ca
 
 def test_a_run_that_is_still_running_cannot_be_resumed(tmp_path):
     def body(handle):
-        with pytest.raises(TrackingError, match="still running"):
-            record(lambda other: None, tmp_path, resume_uid=handle.uid, resume_step=0)
+        wanted = rf"process {os.getpid()} on .* has it\. It is still running"
+        with pytest.raises(TrackingError, match=wanted):
+            claim_run(handle.directory)
 
     record(body, tmp_path)
+    claim_run(runs(tmp_path)[0].directory).release()
 
 
-def test_a_run_resumed_without_its_record_gets_a_name_of_its_own(tmp_path):
-    record(lambda handle: None, tmp_path, resume_uid="20260101-000000-abcdef01", resume_step=5)
+def test_a_run_without_its_record_cannot_be_resumed(tmp_path):
+    record(lambda handle: None, tmp_path)
     (run,) = runs(tmp_path)
-    assert run.uid != "20260101-000000-abcdef01"
-    written = json.loads((run.directory / "run.json").read_text())
-    assert written["meta"]["resumed_from"] == "20260101-000000-abcdef01"
+    (run.directory / "run.json").write_text("{}")
+    with pytest.raises(TrackingError, match=r"run\.json is missing or damaged.*checkpoint_path="):
+        claim_run(run.directory)
+    # The lock was given back.
+    (run.directory / "run.json").write_text(json.dumps({**RUN_JSON, "meta": {"uid": run.uid}}))
+    claim_run(run.directory).release()
+
+
+def test_looking_at_a_run_takes_its_folder_from_nobody(tmp_path):
+    record(lambda handle: None, tmp_path)
+    (run,) = runs(tmp_path)
+    path = run.directory / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "RUNNING"}))
+    assert [found.status for found in runs(tmp_path)] == ["DIED"]
+    claim = claim_run(run.directory)
+    assert [found.status for found in runs(tmp_path)] == ["RUNNING"]
+    claim.release()
+    (run.directory / "run.lock").unlink()
+    assert [found.status for found in runs(tmp_path)] == ["DIED"]
+    assert not (run.directory / "run.lock").exists()  # a look leaves nothing behind
+
+
+def test_the_cut_keeps_exactly_what_was_recorded_when_the_checkpoint_was_made(tmp_path):
+    positions = []
+
+    def body(handle):
+        for step in (0, 10):
+            handle.log_scalar("loss", 1.0, step)
+        positions.append(handle.flush())
+        handle.log_scalar("test_return_mean", 2.0, 10)  # after the checkpoint, at its very step
+
+    record(body, tmp_path)
+    (run,) = runs(tmp_path)
+    (run.directory / "mirror.json").write_text('{"run_id": 3, "target": "x", "complete": true}')
+    since = Position(10, positions[0])
+    record(
+        lambda handle: handle.log_scalar("test_return_mean", 2.0, 10),
+        tmp_path,
+        claim=claim_run(run.directory),
+        since=since,
+    )
+    metrics = runs(tmp_path)[0].metrics()
+    assert metrics["loss"].steps == [0, 10]
+    assert metrics["test_return_mean"].steps == [10]
+    # What a database has of it is not all any more.
+    assert json.loads((run.directory / "mirror.json").read_text())["complete"] is False
+
+
+def test_a_cut_that_the_disk_does_not_take_changes_nothing(tmp_path, monkeypatch):
+    record(lambda handle: [handle.log_scalar("loss", 1.0, step) for step in range(9)], tmp_path)
+    (run,) = runs(tmp_path)
+    before = {path: path.read_bytes() for path in run.directory.glob("*.json*")}
+    for position in (Position(4), Position(4, 0)):
+        claim = claim_run(run.directory)
+        with monkeypatch.context() as patched:
+
+            def full(descriptor):
+                raise OSError(28, "No space left on device")
+
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(TrackingError, match=r"cannot be resumed.*No space.*No point was"):
+                record(lambda handle: pytest.fail("ran"), tmp_path, claim=claim, since=position)
+        assert {path: path.read_bytes() for path in before} == before
+        assert runs(tmp_path)[0].status == "COMPLETED"
+
+
+@pytest.mark.parametrize("recorded", [5, 10**9])
+def test_a_position_that_fits_no_line_falls_back_to_the_step(tmp_path, recorded):
+    record(lambda handle: [handle.log_scalar("loss", 1.0, step) for step in range(9)], tmp_path)
+    (run,) = runs(tmp_path)
+    go_on = {"claim": claim_run(run.directory), "since": Position(4, recorded)}
+    record(lambda handle: None, tmp_path, **go_on)
+    assert runs(tmp_path)[0].metrics()["loss"].steps == [0, 1, 2, 3, 4]
+
+
+def test_the_file_of_metrics_is_json_whatever_a_metric_is(tmp_path):
+    values = [1.5, float("nan"), float("inf"), -float("inf")]
+
+    def body(handle):
+        for step, value in enumerate(values):
+            handle.log_scalar("loss", value, step)
+        handle.set_result(float("nan"))
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    record(body, tmp_path)
+    (run,) = runs(tmp_path)
+    for path in (*run.directory.glob("*.json"), run.directory / "metrics.jsonl"):
+        for text in [path.read_text()] if path.suffix == ".json" else path.open():
+            json.loads(text, parse_constant=refuse)
+    found = run.metrics()["loss"].values
+    assert found[0] == 1.5
+    assert np.isnan(found[1])
+    assert found[2:] == values[2:]
+    assert np.isnan(run.latest["loss"] - run.latest["loss"])  # minus infinity, as a number
+    assert np.isnan(run.result)
+    # Each can be read without this package, too.
+    rows = [json.loads(line) for line in (run.directory / "metrics.jsonl").open()]
+    assert [float(value) for row in rows for value in row["values"]][2:] == values[2:]
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", "3", '{"status": "RUNNING"}', "{"])
+def test_one_odd_record_hides_no_other(tmp_path, content, caplog):
+    record(lambda handle: None, tmp_path)
+    odd = tmp_path / "runs" / "20200101-000000-00000000"
+    odd.mkdir()
+    (odd / "run.json").write_text(content)
+    assert len(runs(tmp_path)) == 1
+    assert f"{odd / 'run.json'} is damaged" in caplog.text
+    record(lambda handle: None, tmp_path, config={**CONFIG, "seed": 9})
+
+
+def test_the_end_of_a_run_says_what_its_disk_did_not_take(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(experiment, "DISK_SECONDS", 0.1)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    def body(handle):
+        monkeypatch.setattr(os, "fsync", full)
+        for step in range(5):
+            handle.log_scalar("loss", 1.0, step)
+        assert handle.flush() is None
+
+    with pytest.raises(TrackingError, match=r"lacks 5 points and how it ended.*it is lost\. Make"):
+        record(body, tmp_path)
+    assert "waiting up to" in caplog.text
+    assert "nothing is missing" not in caplog.text
+
+
+def test_a_disk_that_is_late_gets_a_moment(tmp_path, monkeypatch, caplog):
+    sync, calls = os.fsync, []
+
+    def late(descriptor):
+        calls.append(descriptor)
+        if len(calls) < 12:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    def body(handle):
+        monkeypatch.setattr(os, "fsync", late)
+        handle.log_scalar("loss", 1.0, 0)
+
+    record(body, tmp_path)
+    (run,) = runs(tmp_path)
+    assert (run.status, run.metrics()["loss"].steps) == ("COMPLETED", [0])
+    assert "can be written again" in caplog.records[-1].getMessage()
+
+
+def test_points_are_on_disk_when_flush_returns_though_a_beat_has_taken_them(tmp_path, monkeypatch):
+    taken, go_on = threading.Event(), threading.Event()
+    log_metrics = Spool.log_metrics
+
+    def slowly(spool, metrics_by_name, info):
+        if metrics_by_name and threading.current_thread() is not threading.main_thread():
+            taken.set()
+            assert go_on.wait(60)
+        log_metrics(spool, metrics_by_name, info)
+
+    monkeypatch.setattr(Spool, "log_metrics", slowly)
+
+    def body(handle):
+        handle.log_scalar("loss", 1.0, 0)
+        assert taken.wait(60)  # the thread of the beats has them
+        threading.Timer(0.2, go_on.set).start()
+        handle.flush()
+        assert read_metrics(handle.directory)["loss"].steps == [0]
+
+    record(body, tmp_path, sacred_options=["-b", "0.05"])
 
 
 def test_sacreds_options_work(tmp_path):
@@ -205,7 +385,7 @@ def test_a_repeated_run_is_named(tmp_path, caplog):
         f"this run repeats run {first.uid} (COMPLETED): the same config with the same seed"
     ]
     caplog.clear()
-    record(lambda handle: None, tmp_path, resume_uid=first.uid, resume_step=0)
+    record(lambda handle: None, tmp_path, claim=claim_run(first.directory))
     assert lines() == []
 
 
@@ -269,10 +449,19 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost(tmp_path, monkeypatch, cap
     assert "can be written again" in caplog.records[-1].getMessage()
 
 
-def test_a_folder_that_cannot_be_made_does_not_stop_the_run(tmp_path, caplog):
+def test_a_run_that_cannot_be_recorded_does_not_start(tmp_path):
     (tmp_path / "runs").write_text("a file where the folder should be")
-    assert record(lambda handle: handle.log_scalar("loss", 1, 1) or "done", tmp_path) == "done"
-    assert "cannot be written" in caplog.text
+    with pytest.raises(TrackingError, match=r"no run can be recorded in .*local_results_path=DIR"):
+        record(lambda handle: pytest.fail("started"), tmp_path)
+
+
+def test_a_full_disk_at_the_start_is_said_before_it(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrackingError, match=r"No space left.*Nothing was started"):
+        record(lambda handle: pytest.fail("started"), tmp_path)
 
 
 def test_an_artifact_stays_inside_the_runs_folder(tmp_path, caplog):

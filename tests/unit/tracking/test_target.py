@@ -1,8 +1,10 @@
+import functools
+
 import pytest
 
 from phalanx.errors import ConfigError, TrackingError
 from phalanx.tracking import server
-from phalanx.tracking.target import choose_target, redact, require_target
+from phalanx.tracking.target import Target, choose_target, redact, require_target
 
 
 @pytest.fixture(autouse=True)
@@ -70,5 +72,50 @@ def test_a_malformed_address_is_refused(tmp_path, key):
 
 
 def test_redact():
-    assert redact("mongodb://me:p%40ss@lab:1/x?y=z") == "mongodb://***@lab:1/x?y=z"
+    assert redact("mongodb://me:p%40ss@lab:1/x?y=z") == "mongodb://***@lab:1/x?y=***"
+    assert redact("mongodb://me:p@ss@lab:1/?tls=true") == "mongodb://***@lab:1/?tls=true"
+    assert (
+        redact("mongodb://lab:1,other:2/x?replicaSet=r") == "mongodb://lab:1,other:2/x?replicaSet=r"
+    )
     assert redact("mongodb://lab:1") == "mongodb://lab:1"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mongodb://me:s3 cret@lab:1",
+        "mongodb://me:s3cret",
+        "mongodb://me:s3cret/phalanx",
+        "me:s3cret",
+        "mongodb://me:s3/cret@lab",
+        "mongodb://me:s3@cret@lab",
+        "mongodb://lab:1/?password=s3cret",
+        "mongodb://lab:1/?tls=true;passwd=s3cret",
+        "mongodb://lab:1/?authMechanismProperties=TOKEN:s3cret",
+        "mongodb+srv://me:s3 cret@lab",
+    ],
+)
+def test_no_part_of_a_password_is_ever_shown(tmp_path, monkeypatch, address, recwarn):
+    """Whether the address is refused or taken, and wherever it comes from."""
+    shown = []
+    monkeypatch.setenv("PHALANX_MONGO_URL", address)
+    for given in ({}, {"mongo_url": address}, {"sacred_address": address}):
+        try:
+            target = choose_target(**{"mongo_url": None, "results_dir": tmp_path, **given})
+        except ConfigError as error:
+            shown.append(str(error))
+        else:
+            assert target is not None
+            shown.append(target.label)
+            with monkeypatch.context() as patched:
+                connect = functools.partialmethod(Target.connect, timeout=0.05)
+                patched.setattr(Target, "connect", connect)
+                with pytest.raises(TrackingError) as failed, target.connected():
+                    pytest.fail("connected")
+            shown.append(str(failed.value))
+    if "://" in address:
+        shown += [redact(address), redact(f"lost {address}: refused")]
+    shown += [str(warning.message) for warning in recwarn]
+    for text in shown:
+        assert "s3" not in text
+        assert "cret" not in text.replace("secret", "")
