@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -61,6 +62,8 @@ class EnvSpec:
         agent_groups: type of each agent (length N) where agents differ, else None.
         has_alive: whether the environment tells which agents are alive.
         has_visibility: whether it tells which agents see each other.
+        obs_bound: largest magnitude that a number of an observation or state can have; infinite where
+            the environment does not say.
     """
 
     n_agents: int
@@ -71,6 +74,7 @@ class EnvSpec:
     agent_groups: tuple[int, ...] | None = None
     has_alive: bool = False
     has_visibility: bool = False
+    obs_bound: float = math.inf
 
     @property
     def n_actions(self) -> int:
