@@ -54,8 +54,8 @@ def step_of(name: str, env: Any, actions: Any) -> tuple[Any, Any, Any, Any, Any]
     answer = env.step(actions)
     if not (isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[4], Mapping)):
         raise EnvError(
-            f"env {name}: step() returned {_kind(answer)}, not (observations, rewards, terminated, truncated, "
-            "infos) with a dict of infos. Four values were Gym's way before 0.26."
+            f"env {name}: step() returned {_kind(answer)}, not (observations, rewards, terminated, "
+            "truncated, infos) with a dict of infos. Four values were Gym's way before 0.26."
         )
     return answer
 

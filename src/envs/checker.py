@@ -129,7 +129,9 @@ def _check_play(make: EnvFactory) -> Iterator[str]:
 
 def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
     """Mistakes visible in one timestep."""
-    yield from (f"{mistake} ({when})" for mistake in wrong_fields(expected_fields(spec, _COPIES), seen))
+    yield from (
+        f"{mistake} ({when})" for mistake in wrong_fields(expected_fields(spec, _COPIES), seen)
+    )
     for name in ("obs", "state", "reward"):
         array = getattr(seen, name)
         if isinstance(array, np.ndarray) and not np.isfinite(array).all():

@@ -162,8 +162,8 @@ class Gate:
         return f"copy {copy}, " + (f"step {steps}" if steps else "after reset()")
 
     def _not_finite(self, field: str, array: NDArray[Any]) -> str:
-        copy, *rest = np.argwhere(~np.isfinite(array))[0].tolist()
-        value = array[tuple([copy, *rest])]
+        at = np.argwhere(~np.isfinite(array))[0].tolist()
+        value, copy, rest = array[tuple(at)], at[0], at[1:]
         where = "".join(
             f", {axis} {i}" for axis, i in zip(self._fields[field].axes, rest, strict=True)
         )
@@ -220,6 +220,6 @@ def gated(make: Callable[[], Env], name: str) -> Gate:
         if not isinstance(getattr(env, "spec", None), EnvSpec):
             raise EnvError(
                 f"env {name} has no attribute `spec` of type phalanx.envs.protocol.EnvSpec. Give it one, or "
-                "derive from phalanx.envs.adapter.LiftedEnv or write a PettingZoo environment (env=pettingzoo)."
+                "derive from phalanx.envs.adapter.LiftedEnv, or write a PettingZoo environment."
             )
     return (FilmableGate if isinstance(env, Filmable) else Gate)(env, name)

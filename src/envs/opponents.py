@@ -34,9 +34,7 @@ class RandomPlayers:
         }
         self._masks: dict[str, Any] = {}
 
-    def reset(
-        self, seed: int, observations: Mapping[str, Any], infos: Mapping[str, Any]
-    ) -> None:
+    def reset(self, seed: int, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
         """A new episode."""
         for n, space in enumerate(self._spaces.values()):
             space.seed(int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) & 0x7FFFFFFF)
@@ -80,8 +78,8 @@ def refuse_opposing(env: Any, name: str, agents: list[str], config: TeamConfig) 
         patterns = {g: f"{g}_*" if len(groups[g]) > 1 else groups[g][0] for g in (one, other)}
         raise EnvError(
             f"env {name}: the groups {one} ({len(groups[one])}) and {other} ({len(groups[other])}) are paid "
-            f"against each other (correlation {correlation:.2f} of what they earn in random play), so the sum of their rewards "
-            f"is nobody's aim. Choose who learns: team={patterns[one]} or team={patterns[other]}, the others "
+            f"against each other (correlation {correlation:.2f} in random play): their sum is nobody's aim. "
+            f"Choose who learns: team={patterns[one]} or team={patterns[other]}, the others "
             "then act at random; team=* sums them all the same."
         )
 

@@ -115,8 +115,8 @@ class ParallelTeam:
     def _check_named(self, what: str, answer: Any) -> None:
         if not isinstance(answer, Mapping):
             raise EnvError(
-                f"env {self._name}: step() returned {what} that are a {type(answer).__name__}, not a dict with "
-                "one entry per agent."
+                f"env {self._name}: step() returned {what} that are a {type(answer).__name__}, not a "
+                "dict with one entry per agent."
             )
 
     def _seen(

@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -62,8 +61,8 @@ class EnvSpec:
         agent_groups: type of each agent (length N) where agents differ, else None.
         has_alive: whether the environment tells which agents are alive.
         has_visibility: whether it tells which agents see each other.
-        obs_bound: largest magnitude that a number of an observation or state can have; infinite where
-            the environment does not say.
+        obs_bound: largest magnitude that a number of an observation or state can have, None where the
+            environment does not say.
     """
 
     n_agents: int
@@ -74,7 +73,7 @@ class EnvSpec:
     agent_groups: tuple[int, ...] | None = None
     has_alive: bool = False
     has_visibility: bool = False
-    obs_bound: float = math.inf
+    obs_bound: float | None = None
 
     @property
     def n_actions(self) -> int:

@@ -101,7 +101,7 @@ class TeamSpaces:
             episode_limit=episode_limit,
             agent_groups=self._groups,
             has_alive=has_alive,
-            obs_bound=self._bound,
+            obs_bound=self._bound if np.isfinite(self._bound) else None,
         )
 
     def vector(self, agent: int, observation: Any, out: NDArray[np.float32]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -92,6 +92,7 @@ class PPOLearner:
     """
 
     Config = PPOConfig
+    on_policy: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,8 @@ def td_target(reward: Tensor, terminated: Tensor, next_value: Tensor, gamma: flo
 @LEARNERS.register("q_learner")
 class QLearner:
     """Q-learning with target networks on the mixed value of the team (PyMARL's q_learner)."""
+
+    on_policy: ClassVar[bool] = False
 
     class Config(PartConfig):
         gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
