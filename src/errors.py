@@ -76,6 +76,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return " Did you mean " + " or ".join(repr(c) for c in close) + "?"
 
 
+def users_fault(error: BaseException) -> bool:
+    """Whether an exception passed through code that is neither this package's nor an installed library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(_is_users(frame.filename) for frame in frames)
+
+
 def own_words(error: BaseException) -> str:
     """What foreign code raised, and where: ``ValueError: boom (toy.py:12 in step)``.
 

@@ -97,6 +97,11 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
     wanted = env_config or str(_last(algorithm + typed, "env") or DEFAULT_ENV)
     environment = _environment(wanted, named=env_config is not None)
     name = _last(environment, "env")
+    other = _last(typed, "env")
+    if env_config is not None and other not in (None, name, wanted):
+        raise ConfigError(
+            f"env={other} (command line) and --env-config={env_config} name two environments: keep one."
+        )
     if env_config is not None:
         # The command line has the last word, here as everywhere.
         algorithm = [e for e in algorithm if e.key != "env"]
@@ -118,6 +123,19 @@ def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] 
         else:
             written.append(Entry(key, value, origin))
     return _compose(written, _with_located_plugins(read_words(words), Path.cwd()))
+
+
+def plugins_of(words: Sequence[str]) -> list[str]:
+    """The plugins that ``plugins=...`` names.
+
+    Raises:
+        ConfigError: there is another key.
+    """
+    typed = _with_located_plugins(read_words(words), Path.cwd())
+    for entry in typed:
+        if entry.key != "plugins":
+            raise ConfigError(f"key {entry.key!r} ({entry.origin}): only `plugins` is read here.")
+    return _named_plugins(typed)
 
 
 def _environment(wanted: str, named: bool) -> list[Entry]:

@@ -181,7 +181,7 @@ VALUES: dict[tuple[str, Any], tuple[str, Any]] = {
 
 def translated(entries: Sequence[Entry]) -> list[Entry]:
     """Entries with parts and devices under their names here."""
-    # One controller serves both kinds of algorithm there; what its agents put out tells which.
+    # One controller serves both kinds of algorithm there; what its agents put out tells which policy it is.
     logits = any(e.key == "agent_output_type" and e.value == "pi_logits" for e in entries)
     found = []
     for entry in entries:
@@ -189,10 +189,8 @@ def translated(entries: Sequence[Entry]) -> list[Entry]:
             key, value = VALUES.get((entry.key, entry.value), (entry.key, entry.value))
         except TypeError:  # lists and mappings, which nothing of this is
             key, value = entry.key, entry.value
-        if logits and entry.key == "mac" and key == "policy":
-            value = "actor"
-        if logits and entry.key == "agent_output_type":
-            continue
+        if logits and (key == "policy" or entry.key == "agent_output_type"):
+            key, value = "policy", "actor"
         changed = (key, value) != (entry.key, entry.value)
         found.append(replace(entry, key=key, value=value, text=None) if changed else entry)
     return found
