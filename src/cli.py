@@ -133,6 +133,10 @@ def run(argv: Sequence[str]) -> int:
             raise
         print(f"error: {_foreign(error)}", file=sys.stderr)
         return 1
+    except OSError as error:
+        said = _foreign(error) if users_fault(error) else _of_the_system(error)
+        print(f"error: {said}", file=sys.stderr)
+        return 1
     except MemoryError as error:
         print(f"error: there is not enough memory ({error}).", file=sys.stderr)
         return 1
@@ -147,6 +151,12 @@ def run(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _of_the_system(error: OSError) -> str:
+    """A sentence about a file or address that the system refused."""
+    where = f" ({str(error.filename)[:80]})" if error.filename else ""
+    return f"{error.strerror or error}{where}. Give another path, or make room or way there."
 
 
 def _foreign(error: BaseException) -> str:
@@ -177,7 +187,8 @@ def _refuse_stray_words(options: Sequence[str]) -> None:
 
 def _refuse_unknown_level(options: Sequence[str]) -> None:
     """Sacred looks at the level when the run is recorded already."""
-    for option, follower in zip(options, [*options[1:], ""], strict=True):
+    for at, option in enumerate(options):
+        follower = options[at + 1] if at + 1 < len(options) else ""
         name, equals, value = option.partition("=")
         if name in ("-l", "--loglevel"):
             level = value if equals else follower

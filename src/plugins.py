@@ -55,21 +55,23 @@ def located(name: str, folder: Path) -> str:
         path = folder / Path(name).expanduser()
         if path.suffix == ".py":
             return str(path.resolve()) if path.is_file() else name
-        if name.replace(".", "").isidentifier() and not _importable(name):
+        if name.replace(".", "").isidentifier():
             module = folder.joinpath(*name.split("."))
             for file in (module.with_suffix(".py"), module / "__init__.py"):
-                if file.is_file():
+                if file.is_file() and _origin(name) in (None, str(file.resolve())):
                     return str(file.resolve())
     except (OSError, RuntimeError, ValueError):  # no such user, too long, a null character
         pass
     return name
 
 
-def _importable(name: str) -> bool:
+def _origin(name: str) -> str | None:
+    """The file of an importable module."""
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        return False
+        return None
+    return None if spec is None else spec.origin
 
 
 def broken_plugins() -> dict[str, str]:

@@ -106,10 +106,11 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
         # The command line has the last word, here as everywhere.
         algorithm = [e for e in algorithm if e.key != "env"]
     # `env` may name a config as well as a part, e.g. sc2v2, which is env sc2 with other keys.
-    algorithm, typed = (
-        [replace(e, value=name) if e.key == "env" and e.value == wanted else e for e in entries]
-        for entries in (algorithm, typed)
-    )
+    if find_config("envs", wanted) is not None:
+        algorithm, typed = (
+            [replace(e, value=name) if e.key == "env" and e.value == wanted else e for e in entries]
+            for entries in (algorithm, typed)
+        )
     default = [replace(e, inherited=True) for e in read_yaml(CONFIG_DIR / "default.yaml")]
     return _compose([*default, *environment, *algorithm], typed)
 

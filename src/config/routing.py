@@ -226,9 +226,9 @@ class Router:
         full = [f"{k}_args.{key}" for k in self.kinds for key in _keys(k, self.chosen[k])]
         bare = [*RunConfig.model_fields, *REGISTRIES, *(f.partition(".")[2] for f in full)]
         hint = did_you_mean(entry.key, full if "." in entry.key else bare)
-        for key in {b for b in bare if f"'{b}'" in hint}:
+        for key in sorted({b for b in bare if f"'{b}'" in hint}):
             # A bare key that several parts read would be the next error.
-            names = [f for f in full if f.partition(".")[2] == key]
+            names = sorted(f for f in full if f.partition(".")[2] == key)
             if len(names) > 1:
                 hint = hint.replace(f"'{key}'", " or ".join(f"'{n}'" for n in names))
         reader = ""
