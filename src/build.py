@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from .config import Composed
 from .data.buffer import Buffer
+from .envs.gate import gated
 from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
 from .registry import ENVS, Assembler
@@ -49,11 +51,12 @@ def make_env(composed: Composed, copies: int, purpose: str) -> Env:
     Its seed comes from the run's, or from ``env_args.seed`` where the environment has that key and it is
     set, and from ``purpose`` (``env``, ``test_env``): tests never replay the battles of training.
     """
+    part: Any
     part, config = ENVS.get(composed.chosen["env"]), composed.parts["env"]
     own = getattr(config, "seed", None)
     seed = named_seed(composed.run.seed if own is None else own, purpose)
-    env: Env = part(config, num_envs=copies, seed=seed)
-    return env
+    make = functools.partial(part, config, num_envs=copies, seed=seed)
+    return gated(make, composed.chosen["env"])
 
 
 def num_envs(composed: Composed) -> int:

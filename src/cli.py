@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import __version__
-from .errors import ConfigError, PhalanxError, RenderError, did_you_mean
+from .errors import (
+    ConfigError,
+    PhalanxError,
+    RenderError,
+    did_you_mean,
+    own_words,
+    users_fault,
+)
 
 USAGE = """\
 Phalanx {version}: cooperative multi-agent reinforcement learning from registered parts.
@@ -25,7 +33,7 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       draw a recorded battle
   phalanx print_config --config=ALG [--env-config=ENV] [with KEY=VALUE ...]
       every value of a run with its origin and description
-  phalanx list [KIND [PART]]
+  phalanx list [KIND [PART]] [with plugins=FILE]
       the parts there are, and the keys of one
   phalanx runs | compare | plot | export
       look at runs; each has --help
@@ -45,6 +53,7 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 """
 
 OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "help")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _WITH_OWN_HELP = ("evaluate", "render")
 TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "board", "db", "sync")
 
@@ -110,6 +119,8 @@ def run(argv: Sequence[str]) -> int:
     logging.getLogger("phalanx").setLevel(logging.INFO)
     try:
         words = parse(argv)
+        if "-d" in words.sacred or "--debug" in words.sacred:
+            logging.getLogger("phalanx").setLevel(logging.DEBUG)
         return _COMMANDS[words.command](words)
     except PhalanxError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -117,12 +128,50 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except SystemExit as error:
+        if not users_fault(error):  # the parser of a command's options
+            raise
+        print(f"error: {_foreign(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        said = _foreign(error) if users_fault(error) else _of_the_system(error)
+        print(f"error: {said}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"error: there is not enough memory ({error}).", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if users_fault(error):
+            print(f"error: {_foreign(error)}", file=sys.stderr)
+            return 1
+        traceback.print_exc()
+        print(
+            f"error: that is a fault of Phalanx itself: {own_words(error)}. Please report it with the lines "
+            "above.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _of_the_system(error: OSError) -> str:
+    """A sentence about a file or address that the system refused."""
+    where = f" ({str(error.filename)[:80]})" if error.filename else ""
+    return f"{error.strerror or error}{where}. Give another path, or make room or way there."
+
+
+def _foreign(error: BaseException) -> str:
+    """A sentence about what a plugin's or an environment's own code raised."""
+    return (
+        f"code outside Phalanx, a plugin or an environment, failed: {own_words(error)}. Mend it there, or "
+        "choose another part; -d shows how it got there."
+    )
 
 
 def _train(words: Words) -> int:
     from .session import train
 
     _refuse_stray_words(words.sacred)
+    _refuse_unknown_level(words.sacred)
     return train(words.config, words.env_config, words.updates, words.sacred)
 
 
@@ -136,6 +185,20 @@ def _refuse_stray_words(options: Sequence[str]) -> None:
         )
 
 
+def _refuse_unknown_level(options: Sequence[str]) -> None:
+    """Sacred looks at the level when the run is recorded already."""
+    for at, option in enumerate(options):
+        follower = options[at + 1] if at + 1 < len(options) else ""
+        name, equals, value = option.partition("=")
+        if name in ("-l", "--loglevel"):
+            level = value if equals else follower
+            if not level.isdigit() and level.upper() not in _LEVELS:
+                raise ConfigError(
+                    f"{name} {level}: no such level.{did_you_mean(level.upper(), _LEVELS)} "
+                    f"Levels: {', '.join(_LEVELS)}, or a number."
+                )
+
+
 def _print_config(words: Words) -> int:
     from .config import compose
     from .listing import print_composed
@@ -147,7 +210,7 @@ def _print_config(words: Words) -> int:
 def _list(words: Words) -> int:
     from .listing import print_list
 
-    print_list(words.arguments)
+    print_list(words.arguments, words.updates)
     return 0
 
 

@@ -6,7 +6,10 @@ Messages say what happened, where, what was expected and what to try.
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PhalanxError(Exception):
@@ -63,7 +66,43 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("qmxi", ["qmix", "vdn"])
     " Did you mean 'qmix'?"
     """
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    words = list(dict.fromkeys(known))
+    # A whole part of the word counts more than likeness: ppo_learner means ppo, not q_learner.
+    parts = word.lower().split("_")
+    close = [w for w in words if w.lower() in parts and len(w) > 1]
+    close = close or difflib.get_close_matches(word, words, n=3, cutoff=0.6)
     if not close:
         return ""
     return " Did you mean " + " or ".join(repr(c) for c in close) + "?"
+
+
+def users_fault(error: BaseException) -> bool:
+    """Whether an exception passed through code that is neither this package's nor an installed library's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(_is_users(frame.filename) for frame in frames)
+
+
+def own_words(error: BaseException) -> str:
+    """What foreign code raised, and where: ``ValueError: boom (toy.py:12 in step)``.
+
+    The place is the last one in code that is neither this package's nor an installed library's, where the
+    error passed through such code, else where it was raised.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    foreign = [frame for frame in frames if _is_users(frame.filename)]
+    message = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {message[:300]}" if message else type(error).__name__
+    if not frames:
+        return said
+    frame = (foreign or frames)[-1]
+    return f"{said} ({frame.filename}:{frame.lineno} in {frame.name})"
+
+
+def _is_users(filename: str) -> bool:
+    """Whether a file belongs to whoever wrote a plugin or an environment."""
+    if filename.startswith("<"):
+        return False
+    path = Path(filename).resolve()
+    ours = [Path(__file__).resolve().parent]
+    ours += [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")]
+    return not any(path.is_relative_to(folder) for folder in ours)

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from .config import Composed
+from .config import Composed, plugins_of
 from .errors import ConfigError, did_you_mean
 from .plugins import broken_plugins, load_plugins
 from .registry import REGISTRIES, needs
@@ -29,14 +29,18 @@ def print_composed(composed: Composed) -> None:
         console.print(note, style="dim", markup=False, highlight=False)
 
 
-def print_list(arguments: Sequence[str]) -> None:
+def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
     """All kinds and their parts, the parts of one kind, or one part's keys.
 
+    Args:
+        arguments: kind and part.
+        updates: ``plugins=...``, whose parts are then among them.
+
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: there is no such kind, or another key.
         RegistryError: there is no such part.
     """
-    load_plugins([])
+    load_plugins(plugins_of(updates))
     if len(arguments) > 2:
         raise ConfigError("`list` takes a kind and a part at most, e.g. `list mixer qmix`")
     if arguments and arguments[0] not in REGISTRIES:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from .errors import PhalanxError, RegistryError
+from .errors import PhalanxError, RegistryError, own_words
 from .registry import load_builtin_parts
 
 GROUP = "phalanx.plugins"
@@ -43,6 +43,35 @@ def load_plugins(named: Sequence[str]) -> None:
             _load_installed(point)
     for name in named:
         _load_named(name)
+
+
+def located(name: str, folder: Path) -> str:
+    """A plugin's absolute path where it is a file or module in ``folder``, else its name as it is.
+
+    A module beside a config is found like this although nothing installs it; names with a folder's
+    ``__init__.py`` count too.
+    """
+    try:
+        path = folder / Path(name).expanduser()
+        if path.suffix == ".py":
+            return str(path.resolve()) if path.is_file() else name
+        if name.replace(".", "").isidentifier():
+            module = folder.joinpath(*name.split("."))
+            for file in (module.with_suffix(".py"), module / "__init__.py"):
+                if file.is_file() and _origin(name) in (None, str(file.resolve())):
+                    return str(file.resolve())
+    except (OSError, RuntimeError, ValueError):  # no such user, too long, a null character
+        pass
+    return name
+
+
+def _origin(name: str) -> str | None:
+    """The file of an importable module."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
 
 
 def broken_plugins() -> dict[str, str]:
@@ -79,7 +108,7 @@ def load_plugin_files(files: Sequence[str]) -> None:
 def _load_installed(point: EntryPoint) -> None:
     try:
         point.load()
-    except Exception as error:  # whatever a stranger's module raises must not end our run
+    except (Exception, SystemExit) as error:  # a stranger's module must not end our run
         _broken[point.name] = f"{type(error).__name__}: {error}"
         log.warning(
             "plugin %s (%s) could not be imported and is left out: %s",
@@ -90,19 +119,19 @@ def _load_installed(point: EntryPoint) -> None:
 
 
 def _load_named(name: str) -> None:
-    path = Path(name).expanduser()
     try:
-        if path.suffix == ".py":
-            _import_file(path.resolve())
+        if name.endswith(".py"):
+            _import_file(Path(name).expanduser().resolve())
         else:
             importlib.import_module(name)
     except PhalanxError as error:
         raise RegistryError(f"plugin {name!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        advice = "Mend it, or leave it out of `plugins`."
+        if isinstance(error, FileNotFoundError | ModuleNotFoundError):
+            advice = "Give an importable module name or the path of a .py file."
         raise RegistryError(
-            f"plugin {name!r} (config key plugins) could not be imported: "
-            f"{type(error).__name__}: {error}. Give an importable module name or the path of a "
-            ".py file."
+            f"plugin {name!r} (config key plugins) could not be imported: {own_words(error)}. {advice}"
         ) from error
 
 
@@ -113,7 +142,15 @@ def _import_file(path: Path) -> None:
         return
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    # What lies beside it can be imported, by it and by name (`key=module:Name`); last, so that it hides
+    # nothing that is installed.
+    beside = str(path.parent.parent if path.name == "__init__.py" else path.parent)
+    if beside not in sys.path:
+        sys.path.append(beside)
+    package = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(
+        module_name, path, submodule_search_locations=package
+    )
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)

@@ -21,13 +21,20 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from .errors import MissingDependencyError, RegistryError, did_you_mean
+from .errors import (
+    MissingDependencyError,
+    PhalanxError,
+    RegistryError,
+    did_you_mean,
+    own_words,
+)
 
 T = TypeVar("T")
 
@@ -35,7 +42,13 @@ T = TypeVar("T")
 class PartConfig(BaseModel):
     """Base of every config slice: typed, checked, frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
 
 
 class Registry(Generic[T]):
@@ -172,7 +185,11 @@ def needs(part: type[Any]) -> tuple[str, ...]:
 
 
 def reachable_kinds(chosen: Mapping[str, str]) -> list[str]:
-    """Kinds that take part in a run, given the part chosen for each kind; roots first."""
+    """Kinds that take part in a run, given the part chosen for each kind; roots first.
+
+    Raises:
+        RegistryError: a part needs a kind for which none is chosen.
+    """
     found: list[str] = []
     queue = list(ROOT_KINDS)
     while queue:
@@ -180,8 +197,72 @@ def reachable_kinds(chosen: Mapping[str, str]) -> list[str]:
         if kind in found:
             continue
         found.append(kind)
-        queue.extend(needs(REGISTRIES[kind].get(chosen[kind])))
+        asks = needs(REGISTRIES[kind].get(chosen[kind]))
+        for other in asks:
+            if other not in chosen:
+                raise RegistryError(
+                    f"{kind}={chosen[kind]} needs a {other}, and none is chosen: add "
+                    f"{_choices(other, REGISTRIES[other].names())}."
+                )
+        queue.extend(asks)
     return found
+
+
+def misfits(chosen: Mapping[str, str]) -> list[str]:
+    """Sentences about chosen parts that do not fit together, each with what would.
+
+    A part's keyword-only parameter says by its annotation what it works with; ``on_policy`` of learner and
+    buffer says whether experience comes from the policy as it is.
+    """
+    found = []
+    for kind in reachable_kinds(chosen):
+        part = REGISTRIES[kind].get(chosen[kind])
+        hints = _hints(part)
+        for other in needs(part):
+            wanted = hints.get(other)
+            if not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
+                continue
+            registry = REGISTRIES[other]
+            if issubclass(registry.get(chosen[other]), wanted):
+                continue
+            fit = [name for name, candidate in registry.items() if issubclass(candidate, wanted)]
+            found.append(
+                f"{other}={chosen[other]} does not fit {kind}={chosen[kind]}, which needs a "
+                f"{wanted.__name__}: choose {_choices(other, fit)}, or another {kind}."
+            )
+    return found + _off_policy(chosen)
+
+
+def _off_policy(chosen: Mapping[str, str]) -> list[str]:
+    learner = REGISTRIES["learner"].get(chosen["learner"])
+    wanted = getattr(learner, "on_policy", None)
+    given = getattr(REGISTRIES["buffer"].get(chosen["buffer"]), "on_policy", None)
+    if wanted is None or given is None or wanted == given:
+        return []
+    fit = [n for n, b in REGISTRIES["buffer"].items() if getattr(b, "on_policy", None) == wanted]
+    learns = (
+        "learns from what the policy as it is has just done, once"
+        if wanted
+        else "learns from experience again and again, whoever made it"
+    )
+    keeps = "keeps older episodes" if wanted else "forgets everything after one update"
+    return [
+        f"buffer={chosen['buffer']} does not fit learner={chosen['learner']}: the learner {learns}, the "
+        f"buffer {keeps}. Choose {_choices('buffer', fit)}, or another learner."
+    ]
+
+
+def _choices(kind: str, names: list[str]) -> str:
+    return " or ".join(f"{kind}={name}" for name in names) or f"a {kind} of your own"
+
+
+def _hints(part: type[Any]) -> dict[str, Any]:
+    """Resolved annotations of a part's constructor; none where they cannot be resolved."""
+    names = {name: value for base in reversed(part.__mro__) for name, value in vars(base).items()}
+    try:
+        return typing.get_type_hints(part.__init__, localns=names)
+    except Exception:  # names that exist for type checkers only; a plugin's may be anything
+        return {}
 
 
 class Assembler:
@@ -230,10 +311,23 @@ class Assembler:
                     f"neither a kind of part nor one of {sorted(self._given)}"
                 )
         try:
-            self._given[kind] = part(self._configs[kind], **arguments)
+            self._given[kind] = self._construct(kind, part, arguments)
         finally:
             self._building.pop()
         return self._given[kind]
+
+    def _construct(self, kind: str, part: type[Any], arguments: dict[str, Any]) -> Any:
+        """The part itself; what its constructor stumbles over becomes a sentence."""
+        config = self._configs[kind]
+        try:
+            return part(config, **arguments)
+        except PhalanxError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RegistryError(
+                f"{kind} {self._chosen[kind]!r} could not be built with {config!r}: {own_words(error)}. "
+                f"Change these keys, or mend {_where(part)}."
+            ) from error
 
 
 def require(module: str, extra: str, part: str) -> Any:

@@ -1,23 +1,33 @@
 """Put a run together from config files and the command line.
 
 Order, later wins: default.yaml, envs/X.yaml, algs/Y.yaml, overrides of these files that match the run
-(``overrides``, e.g. for one map), command line. A bare key goes to the one chosen part that reads it.
+(``overrides``, e.g. for one map), command line. A bare key goes to the one chosen part that reads it. All
+that is wrong with a config is said at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from ..errors import ConfigError, did_you_mean
-from ..plugins import broken_hint, load_plugins
-from ..registry import REGISTRIES, PartConfig, reachable_kinds
-from . import pymarl
+from ..errors import ConfigError, PhalanxError
+from ..plugins import load_plugins, located
+from ..registry import ENVS, REGISTRIES, PartConfig, misfits
+from .overrides import matching
+from .pymarl import translated
+from .routing import Faults, Router, checked, choose
 from .schema import RunConfig
-from .sources import CONFIG_DIR, Entry, config_file, read_words, read_yaml
+from .sources import (
+    CONFIG_DIR,
+    Entry,
+    config_file,
+    find_config,
+    read_words,
+    read_yaml,
+    shipped_configs,
+)
 
 DEFAULT_ENV = "sc2"
 
@@ -69,25 +79,40 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
 
     Args:
         config: ``--config``: name of a shipped algorithm or path of a YAML file.
-        env_config: ``--env-config``: likewise for the environment; default: the one ``env=`` names,
-            else ``sc2``.
+        env_config: ``--env-config``: likewise for the environment, or the name of a registered one that
+            needs no file; default: the one that ``env`` names, else ``sc2``.
         words: ``key=value`` words of the command line.
 
     Raises:
-        ConfigError: any unknown, misplaced, ambiguous or ill-typed key or value.
-        RegistryError: an unknown part.
+        ConfigError: any unknown, misplaced, ambiguous or ill-typed key or value; lists all of them.
+        RegistryError: a plugin that cannot be loaded.
     """
-    typed = read_words(words)
+    typed = _with_located_plugins(read_words(words), Path.cwd())
     if config is None:
-        known = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
-        raise ConfigError(f"no algorithm chosen: add --config=NAME, one of {', '.join(known)}")
-    wanted_env = next((str(e.value) for e in reversed(typed) if e.key == "env"), DEFAULT_ENV)
-    written = [
-        *(replace(e, inherited=True) for e in read_yaml(CONFIG_DIR / "default.yaml")),
-        *_read_with_parents("envs", env_config or wanted_env),
-        *_read_with_parents("algs", config),
-    ]
-    return _compose(written, typed)
+        raise ConfigError(
+            f"no algorithm chosen: add --config=NAME, one of {', '.join(shipped_configs('algs'))}"
+        )
+    algorithm = _read_with_parents("algs", config)
+    load_plugins(_named_plugins(algorithm + typed))
+    wanted = env_config or str(_last(algorithm + typed, "env") or DEFAULT_ENV)
+    environment = _environment(wanted, named=env_config is not None)
+    name = _last(environment, "env")
+    other = _last(typed, "env")
+    if env_config is not None and other not in (None, name, wanted):
+        raise ConfigError(
+            f"env={other} (command line) and --env-config={env_config} name two environments: keep one."
+        )
+    if env_config is not None:
+        # The command line has the last word, here as everywhere.
+        algorithm = [e for e in algorithm if e.key != "env"]
+    # `env` may name a config as well as a part, e.g. sc2v2, which is env sc2 with other keys.
+    if find_config("envs", wanted) is not None:
+        algorithm, typed = (
+            [replace(e, value=name) if e.key == "env" and e.value == wanted else e for e in entries]
+            for entries in (algorithm, typed)
+        )
+    default = [replace(e, inherited=True) for e in read_yaml(CONFIG_DIR / "default.yaml")]
+    return _compose([*default, *environment, *algorithm], typed)
 
 
 def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] = ()) -> Composed:
@@ -98,7 +123,35 @@ def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] 
             written += [Entry(f"{key}.{k}", v, origin) for k, v in value.items()]
         else:
             written.append(Entry(key, value, origin))
-    return _compose(written, read_words(words))
+    return _compose(written, _with_located_plugins(read_words(words), Path.cwd()))
+
+
+def plugins_of(words: Sequence[str]) -> list[str]:
+    """The plugins that ``plugins=...`` names.
+
+    Raises:
+        ConfigError: there is another key.
+    """
+    typed = _with_located_plugins(read_words(words), Path.cwd())
+    for entry in typed:
+        if entry.key != "plugins":
+            raise ConfigError(f"key {entry.key!r} ({entry.origin}): only `plugins` is read here.")
+    return _named_plugins(typed)
+
+
+def _environment(wanted: str, named: bool) -> list[Entry]:
+    """Entries of an environment's config; of a part that has none just its name."""
+    if find_config("envs", wanted) is None and wanted in ENVS.names():
+        return [Entry("env", wanted, "--env-config" if named else f"env={wanted}", inherited=True)]
+    if not named and find_config("envs", wanted) is None:
+        # Not a file's name: whoever chooses the parts says what there is.
+        return [
+            replace(e, inherited=True)
+            for e in read_yaml(CONFIG_DIR / "envs" / f"{DEFAULT_ENV}.yaml", "envs")
+        ]
+    entries = _read_with_parents("envs", wanted)
+    load_plugins(_named_plugins(entries))
+    return entries
 
 
 def _read_with_parents(kind: str, name: str, heirs: tuple[str, ...] = ()) -> list[Entry]:
@@ -107,7 +160,7 @@ def _read_with_parents(kind: str, name: str, heirs: tuple[str, ...] = ()) -> lis
     if str(path) in heirs:
         raise ConfigError(f"configs extend each other in a circle: {' -> '.join(heirs)} -> {path}")
     entries: list[Entry] = []
-    own = read_yaml(path)
+    own = _with_located_plugins(read_yaml(path, kind), path.resolve().parent)
     for entry in own:
         if entry.key == "extends":
             beside = path.parent / f"{entry.value}.yaml"
@@ -117,202 +170,91 @@ def _read_with_parents(kind: str, name: str, heirs: tuple[str, ...] = ()) -> lis
     return entries + [e for e in own if e.key != "extends"]
 
 
-def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
-    written, typed = _translate(written, typed)
-    notes: list[str] = []
-    load_plugins(_last(written + typed, "plugins") or [])
-    plain = [e for e in written if e.key != "overrides"]
-    overrides = [e for e in written if e.key == "overrides"]
-
-    chosen = _choose(plain + typed)
-    router = _Router(chosen)
-    routed = [r for e in plain + typed if (r := router.route(e, notes))]
-    # Overrides are matched against everything else, and may choose parts of their own.
-    matched = _matching(overrides, routed, router)
-    if matched:
-        chosen = _choose(plain + matched + typed)
-        router, notes = _Router(chosen), []
-        routed = [r for e in plain + matched + typed if (r := router.route(e, notes))]
-
-    values = {r.key: r.value for r in routed}
-    origins = {r.key: r.origin for r in routed}
-    run = _check(RunConfig, "", values, origins)
-    parts = {
-        kind: _check(REGISTRIES[kind].get(chosen[kind]).Config, f"{kind}_args.", values, origins)
-        for kind in router.kinds
-    }
-    kinds = {kind: chosen[kind] for kind in router.kinds}
-    return Composed(run, kinds, parts, origins, list(dict.fromkeys(notes)))
+def _with_located_plugins(entries: list[Entry], folder: Path) -> list[Entry]:
+    """Plugins by absolute path where they are files below ``folder``: the run finds them from anywhere."""
+    found = []
+    for entry in entries:
+        if entry.key == "plugins" and isinstance(entry.value, str) and entry.value:
+            entry = replace(entry, value=[entry.value])
+        if entry.key == "plugins" and isinstance(entry.value, list):
+            names = [located(v, folder) if isinstance(v, str) else v for v in entry.value]
+            entry = replace(entry, value=names)
+        found.append(entry)
+    return found
 
 
-def _translate(written: list[Entry], typed: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Put PyMARL's spelling of keys and values into ours."""
+def _named_plugins(entries: Sequence[Entry]) -> list[str]:
+    """What the key ``plugins`` holds.
 
-    def one(entry: Entry) -> Entry:
-        key, value = entry.key, entry.value
-        if isinstance(value, (list, dict)):  # not hashable, and nothing PyMARL spells differently
-            return entry
-        if key in pymarl.RENAMED:
-            key, translation = pymarl.RENAMED[key]
-            value = translation.get(value, value)
-        return replace(entry, key=key, value=pymarl.VALUES.get((key, value), value))
+    Raises:
+        ConfigError: that is no list of names.
+    """
+    entry = next((e for e in reversed(entries) if e.key == "plugins"), None)
+    if entry is None or entry.value in (None, ""):
+        return []
+    if not isinstance(entry.value, list) or not all(isinstance(v, str) for v in entry.value):
+        raise ConfigError(
+            f"plugins={entry.value!r} ({entry.origin}) must be a list of modules or Python files, e.g. "
+            "plugins=[my_part.py]"
+        )
+    return entry.value
 
-    return [one(e) for e in written], [one(e) for e in typed]
 
-
-def _last(entries: list[Entry], key: str) -> Any:
+def _last(entries: Sequence[Entry], key: str) -> Any:
     return next((e.value for e in reversed(entries) if e.key == key), None)
 
 
-def _choose(entries: list[Entry]) -> dict[str, str]:
-    """The part chosen for each kind; the last word counts."""
-    last = {entry.key: entry for entry in entries if entry.key in REGISTRIES}
-    for kind, entry in last.items():
-        names = REGISTRIES[kind].names()
-        if entry.value not in names:
-            raise ConfigError(
-                f"unknown {kind} {entry.value!r} ({entry.origin})."
-                f"{did_you_mean(str(entry.value), names)} "
-                f"Registered: {', '.join(names)}.{broken_hint()}"
-            )
-    return {kind: entry.value for kind, entry in last.items()}
+def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
+    load_plugins(_named_plugins(written + typed))
+    written, typed = translated(written), translated(typed)
+    plain = [e for e in written if e.key != "overrides"]
+    overrides = [e for e in written if e.key == "overrides"]
+
+    attempt = _Attempt(plain + typed)
+    # Overrides are matched against everything else, and may choose parts of their own.
+    faults, notes = Faults(), list[str]()
+    matched = matching(overrides, attempt.router, attempt.values, faults, notes)
+    if matched:
+        attempt = _Attempt(plain + matched + typed)
+    attempt.faults += faults
+    attempt.notes += notes
+    return attempt.composed()
 
 
-class _Router:
-    """Finds the full key that an entry means, given the chosen parts."""
+class _Attempt:
+    """Entries routed to the parts they choose, with all that is wrong about them."""
 
-    def __init__(self, chosen: Mapping[str, str]) -> None:
-        self.chosen = chosen
-        self.kinds = reachable_kinds(chosen)
+    def __init__(self, entries: list[Entry]) -> None:
+        self.faults = Faults()
+        self.notes: list[str] = []
+        chosen, unsettled = choose(entries, self.faults)
+        try:
+            self.router = Router(chosen, unsettled)
+        except PhalanxError as error:
+            # Without knowing the parts nothing can be said of their keys.
+            raise ConfigError("\n".join([*self.faults, str(error)])) from error
+        self.values: dict[str, Entry] = {}
+        for entry in entries:
+            with self.faults.collected():
+                if routed := self.router.route(entry, self.notes):
+                    self.values[routed.key] = routed
 
-    def route(self, entry: Entry, notes: list[str]) -> Entry | None:
-        """The entry with its full key, or None (and a note) when a file's value is not used here."""
-        key = entry.key
-        if key in RunConfig.model_fields:
-            return entry
-        if key in REGISTRIES:
-            if key in self.kinds:
-                return entry
-            return self._unused(entry, f"no part of this run uses a {key}", notes)
-        head, dot, tail = key.partition(".")
-        if head.removesuffix("_args") in REGISTRIES and head.endswith("_args"):
-            if not dot:
-                if entry.value in ({}, None):
-                    return None
-                raise ConfigError(
-                    f"{head} ({entry.origin}) must be a mapping of keys, got {entry.value!r}. "
-                    f"Write {head}.KEY=VALUE."
-                )
-            return self._route_part_key(entry, head.removesuffix("_args"), tail, notes)
-        if dot:
-            raise self._unknown(entry)
-        return self._route_bare(entry, notes)
+    def composed(self) -> Composed:
+        """The checked configuration.
 
-    def _route_part_key(self, entry: Entry, kind: str, key: str, notes: list[str]) -> Entry | None:
-        if kind not in self.kinds:
-            return self._unused(entry, f"no part of this run uses a {kind}", notes)
-        if key in _keys(kind, self.chosen[kind]):
-            return entry
-        others = [n for n in REGISTRIES[kind].names() if key in _keys(kind, n)]
-        if others:
-            return self._unused(entry, self._read_by(kind, others), notes)
-        raise self._unknown(entry)
-
-    def _route_bare(self, entry: Entry, notes: list[str]) -> Entry | None:
-        key = entry.key
-        readers = [k for k in self.kinds if key in _keys(k, self.chosen[k])]
-        if len(readers) > 1:
-            names = " and ".join(f"{k}_args.{key}" for k in readers)
-            raise ConfigError(
-                f"key {key!r} ({entry.origin}) is read by {len(readers)} parts: {names}. "
-                "Write the full name of the one you mean."
-            )
-        if readers:
-            return Entry(f"{readers[0]}_args.{key}", entry.value, entry.origin)
-        for kind, registry in REGISTRIES.items():
-            others = [n for n in registry.names() if key in _keys(kind, n)]
-            if others:
-                return self._unused(entry, self._read_by(kind, others), notes)
-        if key in pymarl.DROPPED:
-            return self._unused(
-                entry, f"PyMARL's key has no use here: {pymarl.DROPPED[key]}", notes
-            )
-        raise self._unknown(entry)
-
-    def _read_by(self, kind: str, others: list[str]) -> str:
-        reader = f"read by {kind} {' / '.join(others)}"
-        if kind in self.kinds:
-            return f"{reader}, but this run uses {kind} {self.chosen[kind]}"
-        return f"{reader}, but no part of this run uses a {kind}"
-
-    def _unused(self, entry: Entry, why: str, notes: list[str]) -> Entry | None:
-        """Refuse a typed word; pass over a file's value with a note.
-
-        Without one where the value is inherited: who chose other parts meant to leave it behind.
+        Raises:
+            ConfigError: lists everything that is wrong.
         """
-        if entry.from_command_line:
-            raise ConfigError(f"key {entry.key!r} ({entry.origin}): {why}")
-        if entry.inherited:
-            return None
-        notes.append(f"{entry.origin}: {entry.key} skipped, {why}")
-        return None
-
-    def _unknown(self, entry: Entry) -> ConfigError:
-        full = [f"{k}_args.{key}" for k in self.kinds for key in _keys(k, self.chosen[k])]
-        bare = [*RunConfig.model_fields, *REGISTRIES, *(f.partition(".")[2] for f in full)]
-        hint = did_you_mean(entry.key, full if "." in entry.key else bare)
-        reader = ""
-        if "." in entry.key and (kind := entry.key.partition("_args.")[0]) in self.kinds:
-            keys = ", ".join(_keys(kind, self.chosen[kind])) or "no keys"
-            reader = f" {kind} {self.chosen[kind]!r} reads: {keys}."
-        return ConfigError(
-            f"unknown key {entry.key!r} ({entry.origin}).{hint}{reader} "
-            "`print_config` shows every key of a run."
-        )
-
-
-def _keys(kind: str, name: str) -> Mapping[str, Any]:
-    config: type[PartConfig] = REGISTRIES[kind].get(name).Config
-    return config.model_fields
-
-
-def _matching(overrides: list[Entry], routed: list[Entry], router: _Router) -> list[Entry]:
-    """Entries of the override blocks whose ``when`` agrees with the run."""
-    values = {e.key: e.value for e in routed}
-    matched: list[Entry] = []
-    for block in overrides:
-        for item in block.value if isinstance(block.value, list) else [block.value]:
-            if not isinstance(item, dict) or not isinstance(item.get("when"), dict):
-                raise ConfigError(
-                    f"overrides ({block.origin}) must be a list of blocks like "
-                    f"{{when: {{map_name: MMM2}}, lr: 0.001}}, got {item!r}"
-                )
-            conditions = [
-                router.route(Entry(k, v, block.origin), []) for k, v in item["when"].items()
-            ]
-            if all(c is not None and values.get(c.key) == c.value for c in conditions):
-                values_of_block = {k: v for k, v in item.items() if k != "when"}
-                matched += [replace(block, key=k, value=v) for k, v in values_of_block.items()]
-    return matched
-
-
-def _check(
-    schema: type[PartConfig], prefix: str, values: Mapping[str, Any], origins: Mapping[str, str]
-) -> Any:
-    """Validate one slice; the first fault becomes a ConfigError that names key, value and origin."""
-    own = {
-        key: values[f"{prefix}{key}"] for key in schema.model_fields if f"{prefix}{key}" in values
-    }
-    try:
-        return schema(**own)
-    except ValidationError as error:
-        lines = []
-        for fault in error.errors():
-            key = f"{prefix}{'.'.join(str(p) for p in fault['loc'][:1])}"
-            if fault["type"] == "missing":
-                lines.append(f"key {key!r} is missing: no config file or word sets it")
-                continue
-            origin = f" ({origins[key]})" if key in origins else ""
-            expected = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            lines.append(f"{key}={fault['input']!r}{origin} {expected}")
-        raise ConfigError("; ".join(lines)) from error
+        chosen = {kind: self.router.chosen[kind] for kind in self.router.kinds}
+        run = checked(RunConfig, "", self.values, self.faults)
+        parts = {
+            kind: checked(
+                REGISTRIES[kind].get(name).Config, f"{kind}_args.", self.values, self.faults
+            )
+            for kind, name in chosen.items()
+        }
+        if not self.router.unsettled:
+            self.faults += misfits(chosen)
+        self.faults.raise_if_any()
+        origins = {key: entry.origin for key, entry in self.values.items()}
+        return Composed(run, chosen, parts, origins, list(dict.fromkeys(self.notes)))

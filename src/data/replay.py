@@ -17,7 +17,7 @@ from ..registry import BUFFERS, PartConfig
 from ..seeding import named_generator
 from .batch import EpisodeBatch
 from .memory import free_memory, gib
-from .store import EpisodeStore
+from .store import FLOAT16_EXACT, EpisodeStore
 
 log = logging.getLogger("phalanx.data")
 
@@ -28,8 +28,10 @@ class EpisodeReplay:
 
     class Config(PartConfig):
         buffer_size: int = Field(5000, ge=1, description="episodes kept")
-        obs_dtype: Literal["float16", "float32"] = Field(
-            "float16", description="type observations and states are kept in"
+        obs_dtype: Literal["auto", "float16", "float32"] = Field(
+            "auto",
+            description="type observations and states are kept in; auto takes float16 where the environment "
+            "declares numbers that fit, else float32",
         )
         batch_size: int = Field(32, ge=1, description="episodes per gradient update")
         env_steps_per_update: float = Field(
@@ -43,17 +45,19 @@ class EpisodeReplay:
     def __init__(
         self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]
     ) -> None:
-        self._float = np.float16 if config.obs_dtype == "float16" else np.float32
+        self._float, reason = _float_type(config.obs_dtype, spec)
         per_episode = EpisodeStore.episode_bytes(
             spec, float_dtype=self._float, optional=optional_fields
         )
         self.nbytes = per_episode * config.buffer_size
         _refuse_if_too_large(config.buffer_size, per_episode)
         log.info(
-            "replay: %d episodes of up to %d steps, at most %s",
+            "replay: %d episodes of up to %d steps, at most %s; observations in %s (%s)",
             config.buffer_size,
             spec.episode_limit,
             gib(self.nbytes),
+            np.dtype(self._float).name,
+            reason,
         )
         self._store = EpisodeStore(
             config.buffer_size, spec, float_dtype=self._float, optional=optional_fields
@@ -116,6 +120,16 @@ class EpisodeReplay:
         if "episodes" in state:
             self._next, self._count = state["next"], state["count"]
             self._store.unpack(np.arange(self._count), state["episodes"])
+
+
+def _float_type(wanted: str, spec: EnvSpec) -> tuple[type[np.floating], str]:
+    """The type observations and states are kept in, and why."""
+    if wanted != "auto":
+        return (np.float16 if wanted == "float16" else np.float32), f"obs_dtype={wanted}"
+    if spec.obs_bound is None:
+        return np.float32, "the environment declares no bounds"
+    fits = spec.obs_bound <= FLOAT16_EXACT
+    return (np.float16 if fits else np.float32), f"declared within {spec.obs_bound:g}"
 
 
 def _refuse_if_too_large(episodes: int, per_episode: int) -> None:

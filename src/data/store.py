@@ -10,7 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..envs.protocol import EnvSpec, Timestep
+from ..errors import EnvError
 from .batch import EpisodeBatch, episode_fields
+
+FLOAT16_EXACT = 2048.0
+"""Up to here float16 keeps whole numbers; beyond it loses units, and from 65,520 on everything."""
 
 _CARRY = "carry_"  # before the names of the policy's memory in a checkpoint
 
@@ -97,12 +101,19 @@ class EpisodeStore:
     def copy_rows(
         self, source: EpisodeStore, from_rows: NDArray[np.int64], to_rows: NDArray[np.int64]
     ) -> None:
-        """Copy whole episodes from another store, converting types."""
+        """Copy whole episodes from another store, converting types.
+
+        Raises:
+            EnvError: observations or states are too large for float16, in which this store keeps them.
+        """
         for src, dst in zip(from_rows.tolist(), to_rows.tolist(), strict=True):
             length = int(source.lengths[src])
             for name, field in self.fields.items():
                 steps = field.steps(length)
-                self._tensors[name][dst, :steps] = source._tensors[name][src, :steps]
+                values = source._tensors[name][src, :steps]
+                if field.dtype is np.float16:
+                    _refuse_what_float16_loses(name, values)
+                self._tensors[name][dst, :steps] = values
             self.lengths[dst] = length
         if self.carry is not None and source.carry is not None:
             for name, kept in self.carry.items():
@@ -161,3 +172,13 @@ class EpisodeStore:
                 start += steps
         for name, kept in (self.carry or {}).items():
             kept[torch.from_numpy(rows)] = packed[_CARRY + name]
+
+
+def _refuse_what_float16_loses(name: str, values: torch.Tensor) -> None:
+    low, high = (float(bound) for bound in values.aminmax()) if values.numel() else (0.0, 0.0)
+    largest = max(-low, high)
+    if not largest <= FLOAT16_EXACT:
+        raise EnvError(
+            f"{name} holds {largest:g}, and float16, in which the replay keeps it, loses whole units above "
+            f"{FLOAT16_EXACT:g}. Set obs_dtype=float32, or declare the environment's bounds as they are."
+        )

@@ -13,6 +13,7 @@ from pydantic import Field
 from ..errors import EnvError
 from ..registry import PartConfig
 from .copies import Copies, LocalCopies, ProcessCopies
+from .gate import expected_fields
 from .protocol import Discrete, Timestep
 from .single import Seen, SingleEnv, episode_seed
 from .worker import Failure
@@ -86,6 +87,11 @@ class LiftedEnv:
         self._state = np.zeros((B, spec.state_dim), np.float32)
         self._avail_actions = np.zeros((B, N, spec.mask_dim), np.uint8)
         self._reward = np.zeros(B, np.float32)
+        self._shapes = {
+            name: expected.shape[1:]
+            for name, expected in expected_fields(spec, B).items()
+            if expected.shape[1:] or name == "reward"
+        }
         # A copy that was never reset counts as finished.
         self._terminated = np.ones(B, bool)
         self._truncated = np.zeros(B, bool)
@@ -160,6 +166,14 @@ class LiftedEnv:
         return episode_seed(self._seed, copy, int(self._episode[copy]))
 
     def _write(self, copy: int, seen: Seen) -> None:
+        # Into rows of an array numpy would spread whatever is too small, without a word.
+        for name, shape in self._shapes.items():
+            given = np.shape(getattr(seen, name))
+            if given != shape:
+                raise EnvError(
+                    f"environment {copy} (episode {self._episode[copy]}, step {self._length[copy]}): "
+                    f"{name} has shape {given}, but its spec says {shape}."
+                )
         self._obs[copy] = seen.obs
         self._state[copy] = seen.state
         self._avail_actions[copy] = seen.avail_actions
@@ -172,8 +186,11 @@ class LiftedEnv:
             self._visibility[copy] = seen.visibility
         for key in seen.info.keys() - self._info.keys():
             self._info[key] = np.zeros(self.num_envs, np.float32)
+        # A number counts from when it is told to the end of its episode.
+        started = not self._length[copy]
         for key, column in self._info.items():
-            column[copy] = seen.info.get(key, 0)
+            if started or key in seen.info:
+                column[copy] = seen.info.get(key, 0)
 
     def _break(self, copy: int) -> None:
         """End the episode where it is; its last observation stays."""
@@ -188,14 +205,14 @@ class LiftedEnv:
             f"failed at {when}: {failure.reason.strip()}"
         )
         if not self._may_restart:
-            raise EnvError(f"{what}\nWith processes=True a failing copy is restarted instead.")
+            raise EnvError(f"{what}. With processes=True a failing copy is restarted instead.")
         if self._failures[copy] >= self._max_failures:
             raise EnvError(
-                f"{what}\nThat was failure {self._failures[copy]} in a row of this copy "
+                f"{what}. That was failure {self._failures[copy]} in a row of this copy "
                 f"(max_failures={self._max_failures}), so the run stops. If it is slow rather than "
                 "broken, raise step_timeout or start_timeout."
             )
-        log.warning("%s\nThe episode is dropped and the copy restarted.", what)
+        log.warning("%s. The episode is dropped and the copy restarted.", what)
 
     def _timestep(self) -> Timestep:
         return Timestep(

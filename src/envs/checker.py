@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EnvError
+from ..errors import EnvError, MissingDependencyError, PhalanxError
+from .gate import blamed, expected_fields, wrong_fields
 from .protocol import Box, Discrete, Env, EnvSpec, Mixed, Timestep
 
 Snapshot = dict[str, NDArray[Any]]
@@ -45,7 +46,14 @@ def check_env(make: EnvFactory) -> None:
         _check_continues,
     )
     for check in checks:
-        mistakes += check(make)
+        try:
+            with blamed(_name(make), "failed"):
+                mistakes += check(make)
+        except MissingDependencyError:
+            raise
+        except PhalanxError as error:
+            # What the environment itself refuses or raises is a mistake like any other.
+            mistakes.append(str(error))
         # Later checks compare arrays, which is pointless while their shapes are wrong.
         if mistakes and check in (_check_spec, _check_play):
             break
@@ -98,7 +106,7 @@ def _check_play(make: EnvFactory) -> Iterator[str]:
         yield from _look(env.spec, seen, "after reset()")
         if (seen.terminated | seen.truncated).any():
             yield "an episode is over right after reset(): clear terminated and truncated there"
-        if _wrong_shape(env.spec, seen):
+        if wrong_fields(expected_fields(env.spec, _COPIES), seen):
             return
         players = [np.random.default_rng([0, b]) for b in range(_COPIES)]
         for t in range(env.spec.episode_limit + 1):
@@ -121,7 +129,9 @@ def _check_play(make: EnvFactory) -> Iterator[str]:
 
 def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
     """Mistakes visible in one timestep."""
-    yield from (f"{mistake} ({when})" for mistake in _wrong_shape(spec, seen))
+    yield from (
+        f"{mistake} ({when})" for mistake in wrong_fields(expected_fields(spec, _COPIES), seen)
+    )
     for name in ("obs", "state", "reward"):
         array = getattr(seen, name)
         if isinstance(array, np.ndarray) and not np.isfinite(array).all():
@@ -137,36 +147,6 @@ def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
                 f"agent {n} of copy {b} has no available action {when}: leave one (e.g. `no-op`) to "
                 "every agent at all times, dead or not"
             )
-    for key, column in seen.info.items():
-        if np.shape(column) != (_COPIES,):
-            yield f"info[{key!r}] has shape {np.shape(column)}: give one number per copy, (B,)"
-
-
-def _wrong_shape(spec: EnvSpec, seen: Timestep) -> list[str]:
-    B, N = _COPIES, spec.n_agents
-    expected: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "obs": ((B, N, spec.obs_dim), np.float32),
-        "state": ((B, spec.state_dim), np.float32),
-        "avail_actions": ((B, N, spec.mask_dim), np.uint8),
-        "reward": ((B,), np.float32),
-        "terminated": ((B,), np.bool_),
-        "truncated": ((B,), np.bool_),
-    }
-    mistakes = []
-    for name, promised, axes in (
-        ("alive", spec.has_alive, (B, N)),
-        ("visibility", spec.has_visibility, (B, N, N)),
-    ):
-        if promised:
-            expected[name] = (axes, np.bool_)
-        elif getattr(seen, name) is not None:
-            mistakes.append(f"{name} is given although spec.has_{name} is False: make it True")
-    for name, (shape, dtype) in expected.items():
-        array = getattr(seen, name)
-        got = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else repr(type(array))
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-            mistakes.append(f"{name} is {got}: it must be a numpy {dtype.__name__}{shape}")
-    return mistakes
 
 
 def _act(spec: EnvSpec, seen: Timestep, players: list[np.random.Generator]) -> NDArray[Any] | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from ..errors import EnvError, PhalanxError
+from ..errors import EnvError, PhalanxError, own_words
+from .gate import close_quietly
 from .protocol import EnvSpec
 from .single import Seen, SingleEnv
 from .worker import Failure, Hello, Worker, close_all, collect, pickled
+
+log = logging.getLogger("phalanx.envs")
 
 T = TypeVar("T")
 
@@ -50,9 +54,10 @@ class LocalCopies:
         return {c: _ask(self._envs[c].step, taken) for c, taken in actions.items()}
 
     def close(self) -> None:
-        """Close every copy."""
+        """Close every copy, also when one of them fails to."""
         while self._envs:
-            self._envs.pop().close()
+            env = self._envs.pop()
+            close_quietly(env, type(env).__name__)
 
 
 class ProcessCopies:
@@ -134,8 +139,9 @@ def _ask(method: Callable[[T], Seen], argument: T) -> Seen | Failure:
         return method(argument)
     except PhalanxError:
         raise
-    except Exception:
-        return Failure(traceback.format_exc())
+    except (Exception, SystemExit) as error:
+        log.debug("%s", traceback.format_exc())
+        return Failure(own_words(error))
 
 
 def _expect_hello(answer: Seen | Hello | Failure) -> Hello | Failure:

@@ -10,8 +10,8 @@ from pydantic import Field
 from ..errors import EnvError
 from ..registry import ENVS, require
 from .adapter import LiftedEnv
-from .parallel_api import ParallelTeam
-from .team import Scalarisation, TeamConfig
+from .parallel_api import ParallelConfig, ParallelTeam
+from .team import Scalarisation
 
 
 @ENVS.register("mamujoco")
@@ -21,7 +21,7 @@ class MujocoEnv(LiftedEnv):
     The state is all observations in a row. Agents may have unequal numbers of joints (as Humanoid 9|8).
     """
 
-    class Config(TeamConfig):
+    class Config(ParallelConfig):
         scenario: str = Field(
             "HalfCheetah", min_length=1, description="robot: HalfCheetah, Ant ..."
         )

@@ -71,6 +71,7 @@ class MatrixGames:
             state_dim=n_states,
             action=Discrete(n_actions),
             episode_limit=2 if n_states > 1 else 1,
+            obs_bound=1.0,
         )
         self._state = np.zeros(num_envs, np.int64)
         self._done = np.zeros(num_envs, bool)

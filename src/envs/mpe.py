@@ -12,15 +12,14 @@ from pydantic import Field
 from ..errors import EnvError, did_you_mean
 from ..registry import ENVS, require
 from .adapter import LiftedEnv
-from .parallel_api import ParallelTeam
-from .team import TeamConfig
+from .parallel_api import ParallelConfig, ParallelTeam
 
 
 @ENVS.register("mpe")
 class ParticleEnv(LiftedEnv):
     """Multi-agent particle environments (Lowe et al., 2017), from the package mpe2."""
 
-    class Config(TeamConfig):
+    class Config(ParallelConfig):
         key: str = Field(
             "simple_spread_v3", min_length=1, description="task, e.g. simple_spread_v3"
         )

@@ -61,6 +61,8 @@ class EnvSpec:
         agent_groups: type of each agent (length N) where agents differ, else None.
         has_alive: whether the environment tells which agents are alive.
         has_visibility: whether it tells which agents see each other.
+        obs_bound: largest magnitude that a number of an observation or state can have, None where the
+            environment does not say.
     """
 
     n_agents: int
@@ -71,6 +73,7 @@ class EnvSpec:
     agent_groups: tuple[int, ...] | None = None
     has_alive: bool = False
     has_visibility: bool = False
+    obs_bound: float | None = None
 
     @property
     def n_actions(self) -> int:

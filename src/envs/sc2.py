@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..errors import EnvError
 from ..registry import ENVS, PartConfig
 from .adapter import LiftedConfig, LiftedEnv
 from .protocol import Env, Film, Timestep
-from .starcraft2 import StarCraft2Game, find_game, why_no_game
+from .starcraft2 import SMAC_BOUND, StarCraft2Game, find_game, why_no_game
 
 if TYPE_CHECKING:
     from .battle.watch import Recorder
@@ -251,7 +252,7 @@ class EmbeddedBattles:
         )
         self._recorder: Recorder | None = None
         self._facts = {"map_name": config.map_name, "profile": config.profile}
-        self.spec, self.num_envs = self._battle.spec, num_envs
+        self.spec, self.num_envs = replace(self._battle.spec, obs_bound=SMAC_BOUND), num_envs
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new battle where ``mask`` (B,) is true."""

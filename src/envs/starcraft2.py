@@ -25,6 +25,9 @@ _GET_GAME = (
     "Install StarCraft II (Linux packages: https://github.com/Blizzard/s2client-proto), put SMAC's maps "
     "into its Maps folder and set SC2PATH to the game's folder"
 )
+SMAC_BOUND = 100.0
+"""SMAC's features are shares, one-hots and distances over the sight range or the map's size: a few units at
+most, whatever the options."""
 _BINARIES = ("SC2_x64", "SC2_x64.exe", "SC2.app")
 
 
@@ -108,6 +111,7 @@ class StarCraft2Game:
             episode_limit=self._limit,
             has_alive=True,
             has_visibility=True,
+            obs_bound=SMAC_BOUND,
         )
         self._launched = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -48,10 +48,26 @@ class TeamSpaces:
         actions: one space per agent.
     """
 
-    def __init__(self, name: str, observations: Sequence[Any], actions: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        observations: Sequence[Any],
+        actions: Sequence[Any],
+        agents: Sequence[str] | None = None,
+    ) -> None:
         from gymnasium import spaces
 
-        self._flatten = spaces.flatten
+        if len(observations) != len(actions):
+            raise EnvError(
+                f"env {name} has {len(observations)} observation spaces and {len(actions)} action spaces: "
+                "each agent needs one of both."
+            )
+        self._name, self._flatten = name, spaces.flatten
+        self.agents = list(agents or (f"agent {n}" for n in range(len(actions))))
+        # Of plain boxes the shape is all there is to know.
+        self._shapes = [
+            tuple(space.shape) if isinstance(space, spaces.Box) else None for space in observations
+        ]
         self._actions = [_parts(name, space) for space in actions]
         self.action = _common(self._actions)
         self._spaces = list(observations)
@@ -62,7 +78,9 @@ class TeamSpaces:
                 f"env {name} has an observation space that cannot be made a vector: {error}"
             ) from error
         self.n_agents = len(sizes)
+        self._sizes = sizes
         self.obs_dim = max(sizes)
+        self._bound = max(_largest(space) for space in observations)
         kinds = [(size, a.n, len(a.low)) for size, a in zip(sizes, self._actions, strict=True)]
         order = list(dict.fromkeys(kinds))
         self._groups = tuple(order.index(kind) for kind in kinds) if len(order) > 1 else None
@@ -83,13 +101,66 @@ class TeamSpaces:
             episode_limit=episode_limit,
             agent_groups=self._groups,
             has_alive=has_alive,
+            obs_bound=self._bound if np.isfinite(self._bound) else None,
         )
 
     def vector(self, agent: int, observation: Any, out: NDArray[np.float32]) -> None:
-        """Write one agent's observation into ``out`` (O,), zeros behind it."""
-        flat = np.asarray(self._flatten(self._spaces[agent], observation), np.float32)
+        """Write one agent's observation into ``out`` (O,), zeros behind it.
+
+        Raises:
+            EnvError: it has not the shape its space declares.
+        """
+        shape = self._shapes[agent]
+        if shape is not None:
+            seen = np.asarray(observation)
+            if seen.shape != shape or seen.dtype.kind not in "fiub":
+                raise self._contradiction(agent, observation)
+            flat = seen.reshape(-1)
+        else:
+            try:
+                flat = np.asarray(self._flatten(self._spaces[agent], observation), np.float32)
+            except Exception as error:  # whatever the library stumbles over
+                raise self._contradiction(agent, observation) from error
+            if flat.shape != (self._sizes[agent],):
+                raise self._contradiction(agent, observation)
         out[: flat.size] = flat
         out[flat.size :] = 0
+
+    def _contradiction(self, agent: int, observation: Any) -> EnvError:
+        array = None if isinstance(observation, Mapping | tuple) else np.asarray(observation)
+        received = (
+            type(observation).__name__
+            if array is None or array.dtype == object
+            else f"{array.dtype} of shape {array.shape}"
+        )
+        return EnvError(
+            f"env {self._name}: {self.agents[agent]} declares observations "
+            f"{_short(self._spaces[agent])}, but it was given {received}. Make the space and what reset() "
+            "and step() return agree."
+        )
+
+    def vectors(self, observations: Any, out: NDArray[np.float32]) -> None:
+        """Write the observations of all agents (N) into ``out`` (N, O).
+
+        Raises:
+            EnvError: there are more or fewer than agents, or one has not the shape its space declares.
+        """
+        try:
+            given = len(observations)
+        except TypeError:
+            given = -1
+        if given != self.n_agents:
+            raise EnvError(
+                f"env {self._name} has {self.n_agents} agents, but gave "
+                f"{'no sequence of' if given < 0 else given} observations: one for each agent is needed, at "
+                "all times."
+            )
+        for agent, observation in enumerate(observations):
+            self.vector(agent, observation, out[agent])
+
+    def choices(self, agent: int) -> int:
+        """How many discrete choices an agent has, 0: none."""
+        return self._actions[agent].n
 
     def native(self, agent: int, action: Any) -> Any:
         """An action as the library has it: choices may start anywhere, vectors have bounds."""
@@ -149,8 +220,24 @@ def _common(actions: Sequence[_Parts]) -> Discrete | Box | Mixed:
     return Mixed(choices, vector) if choices.n else vector
 
 
+def _largest(space: Any) -> float:
+    """Largest magnitude that the numbers of an observation can have, as its space declares them."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Box):
+        return float(max(np.abs(space.low).max(initial=0), np.abs(space.high).max(initial=0)))
+    if isinstance(space, spaces.Dict):
+        return max((_largest(part) for part in space.spaces.values()), default=0.0)
+    if isinstance(space, spaces.Tuple):
+        return max((_largest(part) for part in space.spaces), default=0.0)
+    return 1.0  # choices are flattened to zeros and ones
+
+
 def _short(space: Any) -> str:
     """``Box(2)`` rather than all its bounds."""
+    if isinstance(space, Mapping):
+        inside = ", ".join(f"{key}: {_short(part)}" for key, part in space.items())
+        return f"{type(space).__name__}({inside})"
     if not isinstance(space, Iterable):
         shape = getattr(space, "shape", None)
         return f"{type(space).__name__}({', '.join(map(str, shape))})" if shape else str(space)

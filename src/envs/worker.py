@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from ..errors import EnvError, PhalanxError
+from ..errors import EnvError, PhalanxError, own_words
 from ..plugins import load_plugin_files, loaded_plugin_files
+from .gate import close_quietly
 from .protocol import EnvSpec
 from .single import Seen, SingleEnv
 
@@ -200,11 +201,11 @@ def _serve(pipe: Connection, make: bytes, plugin_files: list[str]) -> None:
         pass
     except PhalanxError as error:
         _say(pipe, "refused", str(error))
-    except Exception:
-        _say(pipe, "failed", traceback.format_exc())
+    except Exception as error:
+        _say(pipe, "failed", own_words(error))
     finally:
         if env is not None:
-            env.close()
+            close_quietly(env, type(env).__name__)
 
 
 def _say(pipe: Connection, kind: str, text: str) -> None:

@@ -15,7 +15,7 @@ class EpisodeRunner(Runner):
     """Whole episodes: every copy plays one, the early ones wait for the last."""
 
     class Config(PartConfig):
-        batch_size_run: int = Field(1, ge=1, description="environments stepped together")
+        batch_size_run: int = Field(1, ge=1, le=65_536, description="environments stepped together")
 
     def collect(self, t_env: int) -> int:
         """One episode in every copy."""

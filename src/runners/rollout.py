@@ -21,7 +21,11 @@ class EpisodeStats:
         self.rows: list[dict[str, float]] = []
 
     def add(self, row: dict[str, float]) -> None:
-        """One finished episode."""
+        """One finished episode; a number that others lack is 0 in theirs."""
+        if self.rows and row.keys() != self.rows[0].keys():
+            names = list(dict.fromkeys([*self.rows[0], *row]))
+            self.rows = [{name: old.get(name, 0.0) for name in names} for old in self.rows]
+            row = {name: row.get(name, 0.0) for name in names}
         self.rows.append(row)
 
     def means(self) -> dict[str, float]:

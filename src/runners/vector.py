@@ -23,7 +23,9 @@ class VectorRunner(Runner):
     """
 
     class Config(PartConfig):
-        batch_size_run: int = Field(16, ge=1, description="environments stepped together")
+        batch_size_run: int = Field(
+            16, ge=1, le=65_536, description="environments stepped together"
+        )
         episode_length: int = Field(
             0,
             ge=0,

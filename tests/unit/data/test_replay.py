@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from phalanx.data import replay as replay_module
 from phalanx.data.memory import free_memory, gib
 from phalanx.data.replay import EpisodeReplay
 from phalanx.data.store import EpisodeStore
-from phalanx.errors import BufferMemoryError
+from phalanx.errors import BufferMemoryError, EnvError
 
 from .test_batch_and_store import SPEC, fill
 
@@ -85,3 +87,47 @@ def test_free_memory_is_plausible() -> None:
     free = free_memory()
     assert free is None or 2**20 < free < 2**45
     assert gib(2**31) == "2.00 GiB"
+
+
+@pytest.mark.parametrize(
+    ("bound", "wanted", "kept"),
+    [
+        (None, "auto", np.float32),
+        (1e6, "auto", np.float32),
+        (2048.0, "auto", np.float16),
+        (2049.0, "auto", np.float32),
+        (None, "float16", np.float16),
+        (1.0, "float32", np.float32),
+    ],
+)
+def test_the_type_follows_the_declared_bounds_and_is_said(
+    bound: float | None, wanted: str, kept: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "phalanx.data")
+    spec = replace(SPEC, obs_bound=bound)
+    config = EpisodeReplay.Config(buffer_size=2, obs_dtype=wanted)  # type: ignore[arg-type]
+    replay = EpisodeReplay(config, spec, seed=0, optional_fields=frozenset())
+    assert replay._store.arrays["obs"].dtype == kept
+    assert caplog.text.count(f"observations in {np.dtype(kept).name} (") == 1
+
+
+@pytest.mark.parametrize("value", [2049.0, -1e5, float("nan")])
+def test_what_float16_would_lose_is_refused_while_writing(value: float) -> None:
+    store = EpisodeStore(1, SPEC)
+    fill(store, 0, 2, 0)
+    store.arrays["state"][0, 1, 0] = value
+    compact = EpisodeStore(1, SPEC, float_dtype=np.float16)
+    with pytest.raises(EnvError, match=r"state holds .* Set obs_dtype=float32"):
+        compact.copy_rows(store, np.array([0]), np.array([0]))
+
+
+def test_large_declared_observations_come_back_whole() -> None:
+    spec = replace(SPEC, obs_bound=1e6)
+    config = EpisodeReplay.Config(buffer_size=1)
+    replay = EpisodeReplay(config, spec, seed=0, optional_fields=frozenset())
+    store = EpisodeStore(1, spec)
+    fill(store, 0, 2, 0)
+    store.arrays["obs"][0, 0, 0, 0] = 2049
+    store.arrays["obs"][0, 1, 0, 0] = 1e5
+    replay.insert(store, np.array([0]))
+    assert replay.sample(1).obs[0, :2, 0, 0].tolist() == [2049.0, 1e5]

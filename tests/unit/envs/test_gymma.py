@@ -10,7 +10,7 @@ import pytest
 
 from phalanx.envs.checker import check_env
 from phalanx.envs.gymma import GymmaEnv, GymTeam
-from phalanx.envs.parallel_api import ParallelTeam
+from phalanx.envs.parallel_api import ParallelConfig, ParallelTeam
 from phalanx.envs.protocol import Box, Discrete, Mixed
 from phalanx.envs.team import TeamConfig
 from phalanx.errors import EnvError, MissingDependencyError
@@ -35,7 +35,10 @@ class UnequalTeam(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
         self.seen_actions.append(action)
-        return self._look(), [1.0 + self.bonus, 2.0], action[-1] == 3 and action[0] == 6, False, {}
+        return self._look(), self._pay(), action[-1] == 3 and action[0] == 6, False, {}
+
+    def _pay(self) -> list[float]:
+        return [1.0 + self.bonus, 2.0]
 
     def _look(self) -> tuple[Any, int]:
         return self.np_random.random((2, 2)).astype(np.float32), 1
@@ -53,6 +56,9 @@ class MixedTeam(UnequalTeam):
             spaces.Tuple((spaces.Discrete(2, start=5), spaces.Box(-1, 1, (1,)))),
         )
     )
+
+    def _pay(self) -> list[float]:
+        return [1.0, 2.0, 0.0, 0.0]
 
     def _look(self) -> Any:
         return (self.np_random.random((2, 2)).astype(np.float32), 1, 1, 1)
@@ -226,7 +232,7 @@ class Corridor:
 
 @pytest.mark.parametrize("masks", ["infos", "observations"])
 def test_agents_of_the_parallel_api_leave_one_by_one(masks: str) -> None:
-    team = ParallelTeam(Corridor, TeamConfig(make_args={"masks": masks}))
+    team = ParallelTeam(Corridor, ParallelConfig(make_args={"masks": masks}))
     assert (team.spec.obs_dim, team.spec.n_actions, team.spec.has_alive) == (2, 2, True)
     seen = team.reset(0)
     np.testing.assert_array_equal(seen.avail_actions, [[1, 0], [1, 0]])
@@ -244,7 +250,7 @@ def test_agents_of_the_parallel_api_leave_one_by_one(masks: str) -> None:
 
 @pytest.mark.parametrize("config", [{"time_limit": 1}, {"make_args": {"clock": 1}}])
 def test_whom_the_clock_stops_is_still_alive(config: dict[str, Any]) -> None:
-    team = ParallelTeam(Corridor, TeamConfig(**config))
+    team = ParallelTeam(Corridor, ParallelConfig(**config))
     team.reset(0)
     seen = team.step([0, 0])
     assert (seen.terminated, seen.truncated) == (False, True)
