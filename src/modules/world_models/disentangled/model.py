@@ -53,6 +53,8 @@ class Disentangled(WorldModel):
         latent_dim: int = Field(16, ge=1, description="Z, latent of one agent in each branch")
         rollout_dim: int = Field(64, ge=1, description="C, width of what the mixer gets")
         gala_hidden_dim: int = Field(32, ge=1, description="hidden width of graph auto-encoders")
+        static_latent_dim: int = Field(32, ge=1, description="latent of an agent in the static one")
+        static_hidden_dim: int = Field(64, ge=1, description="hidden width of the static one")
         vae_hidden_dim: int = Field(64, ge=1, description="hidden width of joint auto-encoders")
         rollout_horizon: int = Field(3, ge=0, description="imagined steps")
         graph: str = Field("knn", description=f"how agents are linked: {', '.join(sorted(GRAPHS))}")
@@ -121,8 +123,8 @@ class Disentangled(WorldModel):
         )
         target_context: Literal["online", "shared", "own"] = Field(
             "online",
-            description="context of the target networks: the online one, their own copy's, or their own where it "
-            "depends on the agents' memory and the online one's where observations are all it needs",
+            description="what target networks see: the online context, their own copy's, or their own where it "
+            "comes of the agents' memory and the online one where it comes of observations alone",
         )
 
         @field_validator("graph")
@@ -183,7 +185,9 @@ class Disentangled(WorldModel):
                 step=config.weight_ac_step > 0,
             ),
             "af": lambda: ActionFree(settings, spec.obs_dim, step=config.weight_af_step > 0),
-            "st": lambda: Static(settings, spec.obs_dim),
+            "st": lambda: Static(
+                settings, spec.obs_dim, config.static_hidden_dim, config.static_latent_dim
+            ),
         }
         self.branches = nn.ModuleDict({name: build[name]() for name in exists})
         self._noise = named_generator(seed, "world_model_noise", device)

@@ -17,13 +17,16 @@ class Static(ObservingBranch):
     Args:
         settings: shared by the branches. This branch has no posterior, so it keeps its graph when the
             others' posteriors go without.
-        obs_dim: O.
+        obs_dim: O. hidden_dim: width of the hidden layers. latent_dim: code of one agent.
     """
 
-    def __init__(self, settings: BranchSettings, obs_dim: int) -> None:
+    def __init__(
+        self, settings: BranchSettings, obs_dim: int, hidden_dim: int, latent_dim: int
+    ) -> None:
         super().__init__()
-        Z = settings.latent_dim
-        self.autoencoder = GALA(obs_dim, settings.gala_hidden_dim, Z, Z, own_rows=settings.own_rows)
+        self.autoencoder = GALA(
+            obs_dim, hidden_dim, latent_dim, latent_dim, own_rows=settings.own_rows
+        )
         self.aggregate = nn.Linear(settings.n_agents * obs_dim, settings.rollout_dim)
         self.scale = RunningVariance()
 
