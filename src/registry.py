@@ -72,6 +72,11 @@ class Registry(Generic[T]):
         """
 
         def add(part: type[T]) -> type[T]:
+            if not isinstance(name, str) or not name:
+                raise RegistryError(
+                    f"{self.kind} {name!r} ({_where(part)}) needs a name: text, not empty, as configs "
+                    "choose it by"
+                )
             config = getattr(part, "Config", None)
             if not (isinstance(config, type) and issubclass(config, PartConfig)):
                 raise RegistryError(
