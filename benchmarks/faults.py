@@ -92,7 +92,8 @@ class Process:
 
     def __init__(self, folder: Path, *words: str, end_wait: float | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = folder.parent / f"{folder.name}.{time.monotonic_ns()}.log"
+        # Not beside its folder, whose disk may be full.
+        self._log = Path(tempfile.gettempdir()) / f"faults.{os.getpid()}.{time.monotonic_ns()}.log"
         self._status: int | None = None
         sys.stdout.flush()
         self.pid = os.fork()
@@ -144,6 +145,9 @@ class Process:
     def said(self) -> str:
         """What it printed."""
         return self._log.read_text(errors="replace")
+
+    def __del__(self) -> None:
+        self._log.unlink(missing_ok=True)
 
 
 def points(run: Path) -> Points:

@@ -40,17 +40,17 @@ def train(
     sacred_options: Sequence[str],
 ) -> int:
     """Train one run, recorded; returns the exit status."""
-    with terminated_like_interrupted():
-        words = _Words(updates)
-        if not words.resume:
-            return _train(_begun(config, env_config, words), sacred_options)
-        # Before anything of it is read: what is read must still be so when it is acted upon.
-        claim = claim_run(_run_folder(words.results, words.resume))
-        try:
-            return _train(_taken_up(config, env_config, words, claim), sacred_options)
-        except BaseException:
-            claim.release()
-            raise
+    words = _Words(updates)
+    if not words.resume:
+        return _train(_begun(config, env_config, words), sacred_options)
+    # Before anything of it is read: what is read must still be so when it is acted upon.
+    claim = claim_run(_run_folder(words.results, words.resume))
+    try:
+        start = _taken_up(config, env_config, words, claim)
+    except BaseException:
+        claim.release()
+        raise
+    return _train(start, sacred_options)
 
 
 class _Words:
@@ -170,17 +170,19 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> int:
             return 0
         set_aside_newer(checkpoint)
         since = Position(checkpoint.t_env, checkpoint.recorded)
-    run_experiment(
-        lambda handle: _body(start, handle),
-        name=run.name,
-        config=start.composed.nested(),
-        sacred_options=list(sacred_options),
-        results_dir=start.results,
-        mongo_url=run.mongo_url,
-        mongo_db=run.mongo_db,
-        claim=start.claim,
-        since=since,
-    )
+    # Until here SIGTERM ends the program on the spot, compilers or not: there is no record to close.
+    with terminated_like_interrupted():
+        run_experiment(
+            lambda handle: _body(start, handle),
+            name=run.name,
+            config=start.composed.nested(),
+            sacred_options=list(sacred_options),
+            results_dir=start.results,
+            mongo_url=run.mongo_url,
+            mongo_db=run.mongo_db,
+            claim=start.claim,
+            since=since,
+        )
     return 0
 
 

@@ -233,7 +233,7 @@ class Spool(RunObserver):  # type: ignore[misc]
         with self._lock:
             self._flush()
         if self._trouble is not None and patience > 0:
-            log.warning("waiting up to %.0f s for %s to take the rest", patience, self.directory)
+            log.warning("waiting up to %g s for %s to take the rest", patience, self.directory)
         while self._trouble is not None and time.monotonic() < end:
             time.sleep(0.2)
             with self._lock:
