@@ -46,16 +46,18 @@ GAMES: dict[str, TableGame] = {
     "coordination": _one_shot([[1, 0, 0], [0, 2, 0], [0, 0, 4]]),
     # Claus and Boutilier, 1998: miscoordination next to the best cell is punished.
     "climbing": _one_shot([[11, -30, 0], [-30, 7, 6], [0, 0, 5]]),
+    # Son et al., 2019: non-monotonic, the best cell lies among the worst ones.
+    "nonmonotonic": _one_shot([[8, -12, -12], [-12, 0, 0], [-12, 0, 0]]),
     "two_step": _two_step(),
 }
 
 
 @ENVS.register("matrix")
 class MatrixGames:
-    """Two-agent table games (coordination, climbing, two-step) for tests and first steps."""
+    """Two-agent table games (coordination, climbing, non-monotonic, two-step) for tests and first steps."""
 
     class Config(PartConfig):
-        game: Literal["coordination", "climbing", "two_step"] = Field(
+        game: Literal["coordination", "climbing", "nonmonotonic", "two_step"] = Field(
             "two_step", description="which table is played"
         )
 

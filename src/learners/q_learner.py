@@ -1,102 +1,21 @@
-"""Q-learning on whole episodes: IQL, VDN, QMIX, QPLEX and, with a world model, VDFD."""
+"""Q-learning on the mixed value of a team: IQL, VDN, QMIX, QPLEX and, with a world model, VDFD."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, Literal, TypeVar
-
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data.batch import EpisodeBatch
 from ..envs.protocol import EnvSpec
-from ..modules.agents.base import AgentOutput
-from ..modules.layers.packing import Packing
-from ..modules.mixers.base import Choice, Mixer, available
+from ..modules.mixers.base import Mixer
 from ..modules.policies.value import ValuePolicy
-from ..modules.world_models.base import WorldModel, WorldModelOutput, weighted_sum
-from ..registry import LEARNERS, PartConfig
-from .base import Learner
-from .targets import td_lambda_target, td_target
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What the losses of one update read: the M steps of a batch, and the entries these led to.
-
-    Rows are the steps that exist, in the order of :class:`~phalanx.modules.layers.packing.Packing`.
-    """
-
-    batch: EpisodeBatch
-    packing: Packing
-    values: Tensor  # (M, N, A) of the online agents at each step
-    avail_actions: Tensor  # (M, N, A) bool
-    state: Tensor  # (M, S)
-    context: Tensor | None  # (M, C) of the world model
-    taken: Choice  # (M, N) each, what was done
-    reward: Tensor  # (M,)
-    terminated: Tensor  # (M,) bool
-    next_state: Tensor  # (M, S)
-    next_context: Tensor | None  # (M, C)
-    next_choice: Choice  # (M, N) each, the greedy actions there, valued by the target agents
-    imagined: WorldModelOutput
-    unrolled: AgentOutput  # the online agents over the whole batch
-    unrolled_target: AgentOutput
-
-    @property
-    def hidden(self) -> Tensor:
-        """(M, N, H) what the online agents remember at each step."""
-        return self.packing.pack(self.unrolled.hidden)[self.packing.previous]
-
-    @property
-    def next_hidden(self) -> Tensor:
-        """(M, N, H) what the target agents remember after each step."""
-        return self.packing.pack(self.unrolled_target.hidden)[self.batch.batch_size :]
-
-    @cached_property
-    def greedy(self) -> Choice:
-        """(M, N) each: what the online agents would do at each step."""
-        actions = available(self.values.detach(), self.avail_actions).argmax(dim=-1)
-        return Choice.of(self.values, self.avail_actions, actions)
-
-
-class QConfig(PartConfig):
-    """Keys of all learners of the family."""
-
-    gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
-    td_lambda: float = Field(
-        0.0, ge=0, le=1, description="decay of longer returns in the target; 0: one step"
-    )
-    lr: float = Field(5e-4, gt=0, description="learning rate")
-    optim: Literal["rmsprop", "adam"] = Field("rmsprop", description="optimiser")
-    optim_alpha: float = Field(0.99, ge=0, lt=1, description="smoothing of RMSprop")
-    optim_eps: float = Field(1e-5, gt=0, description="term that keeps the optimiser stable")
-    grad_norm_clip: float = Field(10.0, gt=0, description="largest norm of the whole gradient")
-    double_q: bool = Field(
-        True, description="the online network chooses the action the target network values"
-    )
-    target_update_interval: int = Field(
-        200, ge=1, description="gradient updates between copies to the target networks"
-    )
+from ..modules.world_models.base import WorldModel
+from ..registry import LEARNERS
+from .value_based import Gathered, QConfig, ValueBasedLearner
 
 
 @LEARNERS.register("q_learner")
-class QLearner(Learner):
-    """Q-learning with target networks on the mixed value of the team (PyMARL's q_learner).
-
-    Relatives say what they compare in :meth:`losses`, and what networks they have of their own in
-    :meth:`own_modules`.
-    """
-
-    Config = QConfig
-
-    on_policy: ClassVar[bool] = False
+class QLearner(ValueBasedLearner):
+    """Q-learning with target networks on the mixed value of the team (PyMARL's q_learner)."""
 
     def __init__(
         self,
@@ -108,149 +27,12 @@ class QLearner(Learner):
         world_model: WorldModel,
         device: torch.device,
     ) -> None:
-        super().__init__(device)
-        self.config, self.spec = config, spec
-        self.policy = policy.to(device)
-        self.mixer = mixer.to(device)
-        self.world_model = world_model.to(device)
-        self.own = {name: module.to(device) for name, module in self.own_modules().items()}
-        trained = {"policy": policy, "mixer": mixer, "world_model": world_model, **self.own}
-        self.parameters = [p for module in trained.values() for p in module.parameters()]
-        self.optimisers = [_optimiser(config, self.parameters)]
-        self.target_agent = _frozen_copy(self.policy.agent)
-        self.target_mixer = _frozen_copy(self.mixer)
-        self.target_own = {name: _frozen_copy(module) for name, module in self.own.items()}
-        self.modules = {
-            **trained,
-            "target_agent": self.target_agent,
-            "target_mixer": self.target_mixer,
-            **{f"target_{name}": module for name, module in self.target_own.items()},
-        }
-
-    def own_modules(self) -> dict[str, nn.Module]:
-        """Networks the learner trains besides the run's parts; each gets a target copy."""
-        return {}
-
-    def update(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
-        """One gradient update, and now and then one of the target networks."""
-        gathered = self.gather(batch)
-        losses, metrics = self.losses(gathered)
-        imagined = gathered.imagined
-        loss = torch.as_tensor(
-            weighted_sum(losses, self.loss_weights)
-            + weighted_sum(imagined.losses, self.world_model.loss_weights)
-        )
-        parts = {**losses, **imagined.losses}
-        grad_norm = self.descend(loss, parts, self.optimisers, self.config.grad_norm_clip)
-        if (self.n_updates + 1) % self.config.target_update_interval == 0:
-            self._update_targets()
-        return {
-            "loss": loss,
-            "grad_norm": grad_norm,
-            **metrics,
-            **{f"loss_{name}": value for name, value in parts.items()},
-            **imagined.metrics,
-        }
-
-    def gather(self, batch: EpisodeBatch) -> Gathered:
-        """Run the networks over ``batch`` and pick what belongs to its steps."""
-        # Rows of the entries that exist: P = M + B, for M steps and the B entries after the last ones.
-        packing = Packing.of(batch.lengths + 1, batch.max_t + 1, self.device)
-        before, after = packing.previous, slice(batch.batch_size, None)
-        state = packing.pack(batch.state)  # (P, S)
-        avail = packing.pack(batch.avail_actions)  # (P, N, A)
-        actions, reward, terminated = (
-            field.flatten(0, 1).index_select(0, packing.previous_step)  # (M, ...)
-            for field in (batch.actions, batch.reward, batch.terminated)
-        )
-
-        unrolled = self.policy.unroll(batch)
-        values = packing.pack(unrolled.values)  # (P, N, A)
-        imagined = self.world_model(unrolled, batch, packing)
-        context = imagined.context  # (P, C) or None
-
-        with torch.no_grad():
-            unrolled_target = self.policy.unroll(batch, agent=self.target_agent)
-            target_values = packing.pack(unrolled_target.values)[after]
-            judge = values[after] if self.config.double_q else target_values
-            best = available(judge, avail[after]).argmax(dim=-1)
-            next_choice = Choice.of(target_values, avail[after], best)
-            # The target mixer sees the online world model's context: the world model has no target
-            # copy, and a second pass would only repeat the one above.
-            target_context = None if context is None else context.detach()
-
-        values = values[before]
-        return Gathered(
-            batch=batch,
-            packing=packing,
-            values=values,
-            avail_actions=avail[before],
-            state=state[before],
-            context=None if context is None else context[before],
-            taken=Choice.of(values, avail[before], actions),
-            reward=reward,
-            terminated=terminated,
-            next_state=state[after],
-            next_context=None if target_context is None else target_context[after],
-            next_choice=next_choice,
-            imagined=imagined,
-            unrolled=unrolled,
-            unrolled_target=unrolled_target,
-        )
-
-    @property
-    def loss_weights(self) -> Mapping[str, float]:
-        """Weight of each of :meth:`losses` in the total, by name."""
-        return {"td": 1.0}
+        super().__init__(config, spec, policy, mixer, world_model, device)
 
     def losses(self, g: Gathered) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Scalars to descend, by name, and metrics: the squared TD error of the team's value."""
+        """The squared TD error of the team's value, or of each agent's where they stay apart."""
         q_taken = self.mixer(g.taken, g.state, g.context)  # (M, 1), or (M, N) without mixing
         with torch.no_grad():
             q_next = self.target_mixer(g.next_choice, g.next_state, g.next_context)
             target = self.target(g, q_next)
-        td_error = q_taken - target
-        return {"td": td_error.square().mean()}, self.describe(q_taken, target)
-
-    def target(self, g: Gathered, next_value: Tensor) -> Tensor:
-        """(M, K) what the values of the steps are compared with; ``next_value`` (M, K) follows them."""
-        config, batch = self.config, g.batch
-        if not config.td_lambda:
-            return td_target(g.reward, g.terminated, next_value, config.gamma)
-        B, T = batch.batch_size, batch.max_t
-        place, K = g.packing.previous_step, next_value.shape[-1]
-        padded = next_value.new_zeros(B * T, K).index_copy(0, place, next_value).view(B, T, K)
-        last = batch.lengths.to(self.device)[:, None] - 1
-        goes_on = torch.arange(T, device=self.device) < last
-        returns = td_lambda_target(
-            batch.reward, batch.terminated, padded, goes_on, config.gamma, config.td_lambda
-        )
-        return returns.flatten(0, 1).index_select(0, place)
-
-    def describe(self, q_taken: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Metrics of values (M, K) and targets (M, K)."""
-        # As in PyMARL, values are per agent: the team's value divided by N.
-        per_agent = q_taken.shape[-1] / self.spec.n_agents
-        return {
-            "td_error_abs": (q_taken - target).abs().mean(),
-            "q_taken_mean": q_taken.mean() * per_agent,
-            "target_mean": target.mean() * per_agent,
-        }
-
-    def _update_targets(self) -> None:
-        self.target_agent.load_state_dict(self.policy.agent.state_dict())
-        self.target_mixer.load_state_dict(self.mixer.state_dict())
-        for name, module in self.own.items():
-            self.target_own[name].load_state_dict(module.state_dict())
-
-
-def _frozen_copy(module: Network) -> Network:
-    return copy.deepcopy(module).requires_grad_(False)
-
-
-def _optimiser(config: QConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if config.optim == "adam":
-        return torch.optim.Adam(parameters, lr=config.lr, eps=config.optim_eps)
-    return torch.optim.RMSprop(
-        parameters, lr=config.lr, alpha=config.optim_alpha, eps=config.optim_eps
-    )
+        return {"td": (q_taken - target).square().mean()}, self.describe(q_taken, target)

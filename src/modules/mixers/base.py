@@ -23,8 +23,13 @@ class Choice(NamedTuple):
         Args:
             values: (..., N, A) of every action. avail_actions: (..., N, A) bool.
         """
-        q = values.gather(-1, actions[..., None]).squeeze(-1)
-        return cls(q, available(values.detach(), avail_actions).amax(dim=-1), actions)
+        best = available(values.detach(), avail_actions).amax(dim=-1)
+        return cls(of_actions(values, actions), best, actions)
+
+
+def of_actions(values: Tensor, actions: Tensor) -> Tensor:
+    """``values`` (..., A) of the chosen ``actions`` (...) int64."""
+    return values.gather(-1, actions[..., None]).squeeze(-1)
 
 
 def available(values: Tensor, avail_actions: Tensor) -> Tensor:
