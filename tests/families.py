@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from phalanx.config import compose
+from phalanx.config.schema import RunConfig
 from phalanx.config.sources import CONFIG_DIR
+from phalanx.registry import BUFFERS, REGISTRIES
 
 ALGORITHMS = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
 
 
 def on_policy(algorithm: str) -> bool:
     """Whether it learns from what it collected since the last update alone."""
-    return compose(algorithm, "matrix").chosen["buffer"] == "on_policy"
+    return bool(BUFFERS.get(compose(algorithm, "matrix").chosen["buffer"]).on_policy)
+
+
+def readable(algorithm: str, words: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``words`` whose key the run or one of the algorithm's parts reads."""
+    words = tuple(words)
+    runner = tuple(word for word in words if word.startswith("runner="))
+    composed = compose(algorithm, "matrix", runner)
+    known = {*RunConfig.model_fields, *REGISTRIES}
+    for part in composed.parts.values():
+        known |= type(part).model_fields.keys()
+    return tuple(word for word in words if word.partition("=")[0] in known)
 
 
 def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
@@ -27,5 +42,5 @@ def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
     if not on_policy(algorithm):
         return (*words, "batch_size=4", "buffer_size=40", "env_steps_per_update=16")
     # Updates that fall into the middle of episodes.
-    words = (*words, "ppo_epoch=1", "num_mini_batch=2")
+    words = readable(algorithm, (*words, "ppo_epoch=1", "num_mini_batch=2"))
     return (*words, "episode_length=35") if runner == "vector" else (*words, "batch_size_run=16")

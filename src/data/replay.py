@@ -114,10 +114,14 @@ class EpisodeReplay:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo :meth:`state_dict`; a checkpoint without episodes leaves the replay empty."""
+        """Undo :meth:`state_dict`; a checkpoint without episodes leaves the replay empty.
+
+        Learning then waits for a batch of episodes as at the start of a run, and no update is owed for the
+        steps until there is one.
+        """
         self._generator.set_state(state["generator"])
-        self.learning_since, self._given = state["learning_since"], state["given"]
         if "episodes" in state:
+            self.learning_since, self._given = state["learning_since"], state["given"]
             self._next, self._count = state["next"], state["count"]
             self._store.unpack(np.arange(self._count), state["episodes"])
 

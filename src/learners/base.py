@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from ..data.batch import EpisodeBatch
 from ..errors import DivergedError
 from .sums import MetricSums
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Learner(ABC):
@@ -143,6 +146,19 @@ class Learner(ABC):
             generator.set_state(state["generators"][name])
         self.n_updates = state["n_updates"]
         self._metrics.load_state_dict(state["metrics"], self.device)
+
+
+def frozen_copy(module: Network) -> Network:
+    """A copy that gets no gradient: a target network."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+def frozen_copies(*modules: Any) -> Any:
+    """Copies without gradient of modules that may know each other: the copies know the copies."""
+    copies = copy.deepcopy(modules)
+    for module in copies:
+        module.requires_grad_(False)
+    return copies
 
 
 class _NotFiniteError(Exception):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..data.batch import EpisodeBatch
+from ..modules.layers.packing import Packing
 from .advantages import gae
 
 
@@ -48,3 +50,23 @@ def td_lambda_target(
     # The value of a step is that of what the step before it led to; nothing asks for the first one's.
     value = torch.cat([torch.zeros_like(next_value[:, :1]), next_value[:, :-1]], dim=1)
     return gae(reward, value, next_value, goes_on, gamma, td_lambda)[1]
+
+
+def targets_of(
+    batch: EpisodeBatch, packing: Packing, next_value: Tensor, gamma: float, td_lambda: float
+) -> Tensor:
+    """(M, K) targets of the steps of ``batch``.
+
+    Args:
+        packing: of its entries; its order is that of the steps here.
+        next_value: (M, K) of what each step led to.
+        td_lambda: 0 are one-step targets.
+    """
+    place, (B, T), K = packing.previous_step, batch.reward.shape, next_value.shape[-1]
+    if not td_lambda:
+        reward, terminated = (x.flatten()[place] for x in (batch.reward, batch.terminated))
+        return td_target(reward, terminated, next_value, gamma)
+    padded = next_value.new_zeros(B * T, K).index_copy(0, place, next_value).view(B, T, K)
+    goes_on = batch.filled & torch.cat([batch.filled[:, 1:], batch.filled.new_zeros(B, 1)], dim=1)
+    fields = (batch.reward, batch.terminated, padded, goes_on)
+    return td_lambda_target(*fields, gamma, td_lambda).flatten(0, 1).index_select(0, place)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -20,9 +19,9 @@ from ..modules.layers.packing import Packing
 from ..modules.mixers.base import Choice, available
 from ..modules.policies.value import ValuePolicy
 from ..modules.world_models.base import WorldModel, WorldModelOutput, weighted_sum
-from .base import Learner
+from .base import Learner, frozen_copies, frozen_copy
 from .optimiser import OptimiserConfig, make_optimiser
-from .targets import td_lambda_target, td_target
+from .targets import targets_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,6 @@ class Gathered:
     state: Tensor  # (M, S)
     context: Tensor | None  # (M, C) of the world model
     taken: Choice  # (M, N) each, what was done
-    reward: Tensor  # (M,)
-    terminated: Tensor  # (M,) bool
     next_state: Tensor  # (M, S)
     next_context: Tensor | None  # (M, C)
     next_choice: Choice  # (M, N) each, the greedy actions there, valued by the target agents
@@ -120,9 +117,10 @@ class ValueBasedLearner(Learner):
             lr = config.world_model_lr or config.lr
             self.optimisers.append(make_optimiser(config, model_parameters, lr))
         # Copied together: what the world model knows of the agent becomes the copy of the agent.
-        copies = _frozen_copies(self.policy.agent, self.mixer, self.world_model)
-        self.target_agent, self.target_mixer, self.target_world_model = copies
-        self.target_own = {name: _frozen_copies(module)[0] for name, module in self.own.items()}
+        self.target_agent, self.target_mixer, self.target_world_model = frozen_copies(
+            self.policy.agent, self.mixer, self.world_model
+        )
+        self.target_own = {name: frozen_copy(module) for name, module in self.own.items()}
         self.modules = {
             **trained,
             "target_agent": self.target_agent,
@@ -163,10 +161,7 @@ class ValueBasedLearner(Learner):
         before, after = packing.previous, slice(batch.batch_size, None)
         state = packing.pack(batch.state)  # (P, S)
         avail = packing.pack(batch.avail_actions)  # (P, N, A)
-        actions, reward, terminated = (
-            field.flatten(0, 1).index_select(0, packing.previous_step)  # (M, ...)
-            for field in (batch.actions, batch.reward, batch.terminated)
-        )
+        actions = batch.actions.flatten(0, 1).index_select(0, packing.previous_step)  # (M, N)
 
         unrolled = self.policy.unroll(batch)
         values = packing.pack(unrolled.values)  # (P, N, A)
@@ -192,8 +187,6 @@ class ValueBasedLearner(Learner):
             state=state[before],
             context=None if context is None else context[before],
             taken=Choice.of(values, avail[before], actions),
-            reward=reward,
-            terminated=terminated,
             next_state=state[after],
             next_context=None if target_context is None else target_context[after],
             next_choice=next_choice,
@@ -213,18 +206,7 @@ class ValueBasedLearner(Learner):
 
     def target(self, g: Gathered, next_value: Tensor) -> Tensor:
         """(M, K) what the values of the steps are compared with; ``next_value`` (M, K) follows them."""
-        config, batch = self.config, g.batch
-        if not config.td_lambda:
-            return td_target(g.reward, g.terminated, next_value, config.gamma)
-        B, T = batch.batch_size, batch.max_t
-        place, K = g.packing.previous_step, next_value.shape[-1]
-        padded = next_value.new_zeros(B * T, K).index_copy(0, place, next_value).view(B, T, K)
-        last = batch.lengths.to(self.device)[:, None] - 1
-        goes_on = torch.arange(T, device=self.device) < last
-        returns = td_lambda_target(
-            batch.reward, batch.terminated, padded, goes_on, config.gamma, config.td_lambda
-        )
-        return returns.flatten(0, 1).index_select(0, place)
+        return targets_of(g.batch, g.packing, next_value, self.config.gamma, self.config.td_lambda)
 
     def describe(self, q_taken: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Metrics of values (M, K) and targets (M, K)."""
@@ -242,10 +224,3 @@ class ValueBasedLearner(Learner):
         self.target_world_model.load_state_dict(self.world_model.state_dict())
         for name, module in self.own.items():
             self.target_own[name].load_state_dict(module.state_dict())
-
-
-def _frozen_copies(*modules: Any) -> Any:
-    copies = copy.deepcopy(modules)
-    for module in copies:
-        module.requires_grad_(False)
-    return copies

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,16 +58,14 @@ class RNNAgent(Agent):
         else:
             sizes, carry = packing.sizes, carry.index_select(0, packing.order)
             x = self._embed(packing.pack(obs), packing.pack(last_actions))
+        N = self.n_agents
         rows, last = self.rnn.run(
-            rearrange(x, "p n h -> (p n) h"),
-            rearrange(carry, "b n h -> (b n) h"),
-            tuple(size * self.n_agents for size in sizes),
+            x.flatten(0, 1), carry.flatten(0, 1), tuple(size * N for size in sizes)
         )
-        hidden = rearrange(rows, "(p n) h -> p n h", n=self.n_agents)
-        last = rearrange(last, "(b n) h -> b n h", b=B)
+        hidden, last = (y.view(-1, N, self.hidden_dim) for y in (rows, last))
         values = self.fc2(hidden)
         if packing is None:
-            values, hidden = (rearrange(y, "(t b) n k -> b t n k", b=B) for y in (values, hidden))
+            values, hidden = (y.view(T, B, N, -1).transpose(0, 1) for y in (values, hidden))
             return AgentOutput(values, hidden, last)
         last = torch.empty_like(last).index_copy(0, packing.order, last)
         return AgentOutput(packing.pad(values), packing.pad(hidden), last)

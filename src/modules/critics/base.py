@@ -31,3 +31,17 @@ class Critic(nn.Module, ABC):
     @abstractmethod
     def output_layer(self) -> nn.Linear:
         """The last layer, whose outputs are the values."""
+
+
+class ActionCritic(nn.Module, ABC):
+    """Values, in units of reward, of every action of each agent while the others do what they do."""
+
+    @abstractmethod
+    def forward(self, obs: Tensor, state: Tensor, actions: Tensor, last_actions: Tensor) -> Tensor:
+        """Values (M, N, A) of M moments.
+
+        Args:
+            obs: (M, N, O). state: (M, S). actions: (M, N) int64 of everyone now; what it gives for an agent
+                does not depend on the agent's own.
+            last_actions: (M, N) int64, those before plus one, 0 where there were none.
+        """

@@ -43,19 +43,15 @@ class PackedGRU(nn.GRU):
         Returns:
             (R, H) and (S, H).
         """
+        weights = (self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        if len(sizes) == 1:  # acting: no recurrence, so nothing to save on
+            hidden = torch.gru_cell(x, start, *weights)
+            return hidden, hidden
         if x.is_cuda:
             packed = PackedSequence(x, torch.tensor(sizes))
             (rows, *_), last = self(packed, start[None])
             return rows, last[0]
-        rows = recurrence(
-            x,
-            start,
-            self.weight_ih_l0,
-            self.weight_hh_l0,
-            self.bias_ih_l0,
-            self.bias_hh_l0,
-            tuple(sizes),
-        )
+        rows = recurrence(x, start, *weights, tuple(sizes))
         return rows, rows.index_select(0, _last_rows(sizes))
 
 

@@ -5,13 +5,29 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
+from ...data.batch import EpisodeBatch
 from ...data.chunks import Chunks
 from ...envs.protocol import EnvSpec
+from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
+from ..action_selectors.epsilon_greedy import linear_schedule
 from ..agents.base import Agent
-from ..layers.distributions import distribution_of
+from ..layers.distributions import MASKED, distribution_of
 from .base import Evaluation, StochasticPolicy
+
+
+def with_floor(logits: Tensor, avail_actions: Tensor, epsilon: float) -> Tensor:
+    """Logits (..., A) of ``(1 - epsilon) softmax + epsilon uniform`` over available actions (..., A).
+
+    With it no available action is less likely than epsilon over their number (Foerster et al., 2018).
+    """
+    if not epsilon:
+        return logits
+    p = logits.masked_fill(~avail_actions, MASKED).softmax(dim=-1)
+    count = avail_actions.sum(dim=-1, keepdim=True).clamp(min=1)
+    return ((1 - epsilon) * p + epsilon / count).log()
 
 
 @POLICIES.register("actor")
@@ -20,9 +36,23 @@ class ActorPolicy(StochasticPolicy):
 
     class Config(PartConfig):
         test_greedy: bool = Field(True, description="tests take the most likely action")
+        epsilon_start: float = Field(
+            0.0, ge=0, le=1, description="share of the uniform policy in training, at the start"
+        )
+        epsilon_finish: float = Field(0.0, ge=0, le=1, description="the same in the end")
+        epsilon_anneal_time: int = Field(
+            50_000, ge=1, description="environment steps from start to finish, linear"
+        )
 
     def __init__(self, config: Config, spec: EnvSpec, *, agent: Agent) -> None:
         super().__init__()
+        if config.epsilon_start and spec.action_shape:
+            raise ConfigError(
+                "policy actor: epsilon_start mixes in a uniform choice and needs discrete actions; this "
+                "environment's are vectors. Set epsilon_start=0."
+            )
+        self._config = config
+        self._epsilon = config.epsilon_start  # of the latest actions in training
         self.n_agents, self._greedy = spec.n_agents, config.test_greedy
         self.agent: Agent = agent
         self.recurrent = bool(getattr(agent, "recurrent", True))
@@ -50,11 +80,36 @@ class ActorPolicy(StochasticPolicy):
         """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
         out = self.agent(obs[:, None], carry["last_actions"][:, None], carry["hidden"])
         outputs = out.values[:, 0]
+        if not test_mode:
+            self._epsilon = self.epsilon(t_env)
+            outputs = with_floor(outputs, avail_actions, self._epsilon)
         draws = None if test_mode and self._greedy else generator
-        offsets = self.distribution.offsets(outputs, avail_actions, draws)
-        actions = self.distribution.choose(outputs, offsets)
+        actions = self.draw(outputs, avail_actions, draws)
         last = actions + 1 if self._discrete else carry["last_actions"]
         return actions, {"hidden": out.carry, "last_actions": last}
+
+    def draw(
+        self, outputs: Tensor, avail_actions: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Actions (..., *action_shape) of outputs (..., K); the most likely ones without a generator."""
+        offsets = self.distribution.offsets(outputs, avail_actions, generator)
+        return self.distribution.choose(outputs, offsets)
+
+    def epsilon(self, t_env: int) -> float:
+        """Share of the uniform policy after ``t_env`` environment steps of training."""
+        c = self._config
+        return linear_schedule(c.epsilon_start, c.epsilon_finish, c.epsilon_anneal_time, t_env)
+
+    def unroll(self, batch: EpisodeBatch) -> Tensor:
+        """Log-probabilities (B, T+1, N, A) of all discrete actions as they were drawn, at every entry."""
+        start = None if batch.carry is None else batch.carry["hidden"]
+        out = self.agent(batch.obs, batch.last_actions, start, batch.lengths + 1)
+        outputs = with_floor(out.values, batch.avail_actions, self._epsilon)
+        return F.log_softmax(outputs.masked_fill(~batch.avail_actions, MASKED), dim=-1)
+
+    def metrics(self, t_env: int) -> dict[str, float]:
+        """The share of the uniform policy, where there is one."""
+        return {"epsilon": self.epsilon(t_env)} if self._config.epsilon_start else {}
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities and entropies of what was done; an agent alone needs a network of its own."""
@@ -63,7 +118,9 @@ class ActorPolicy(StochasticPolicy):
         lengths = chunks.lengths if self.recurrent else None
         out = self.agent(chunks.obs, chunks.last_actions, start, lengths, **extra)
         log_prob, entropy = self.distribution.log_prob(
-            out.values, chunks.avail_actions, chunks.actions
+            with_floor(out.values, chunks.avail_actions, self._epsilon),
+            chunks.avail_actions,
+            chunks.actions,
         )
         before = torch.cat([start[:, None], out.hidden[:, :-1]], dim=1)
         return Evaluation(

@@ -75,6 +75,46 @@ def test_state_continues_bit_for_bit() -> None:
         assert torch.equal(replay.sample(3).obs, other.sample(3).obs)
 
 
+def paced() -> EpisodeReplay:
+    """Batches of two episodes, one every ten steps."""
+    config = EpisodeReplay.Config(
+        buffer_size=8, obs_dtype="float32", batch_size=2, env_steps_per_update=10
+    )
+    return EpisodeReplay(config, SPEC, seed=0, optional_fields=frozenset())
+
+
+def updates(replay: EpisodeReplay, t_env: int) -> int:
+    """Updates that are due after ``t_env`` steps, all of them made."""
+    made = 0
+    while replay.due(t_env):
+        replay.next_batch()
+        made += 1
+    return made
+
+
+def test_no_update_is_owed_after_resuming_without_episodes() -> None:
+    replay, resumed = paced(), paced()
+    insert(replay, 0)
+    insert(replay, 1)
+    assert [updates(replay, t) for t in (100, 109, 110, 145)] == [0, 0, 1, 3]
+    resumed.load_state_dict(replay.state_dict(contents=False))
+    assert updates(resumed, 145) == 0
+    insert(resumed, 2)
+    assert updates(resumed, 400) == 0  # one episode is no batch
+    insert(resumed, 3)
+    # The 255 steps until there was one are worth nothing; from there on it goes at the usual pace.
+    assert [updates(resumed, t) for t in (600, 609, 610, 645)] == [0, 0, 1, 3]
+
+
+def test_pace_goes_on_after_resuming_with_episodes() -> None:
+    replay, resumed = paced(), paced()
+    insert(replay, 0)
+    insert(replay, 1)
+    assert [updates(replay, t) for t in (100, 119)] == [0, 1]
+    resumed.load_state_dict(replay.state_dict())
+    assert updates(resumed, 140) == updates(replay, 140) == 3
+
+
 def test_too_large_is_refused_with_the_largest_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     per_episode = EpisodeStore.episode_bytes(SPEC)
     monkeypatch.setattr(replay_module, "free_memory", lambda: 10 * per_episode + 1)

@@ -19,7 +19,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "q_learner": {},
     "ppo": ACTOR_CRITIC,
     "happo": ACTOR_CRITIC,
+    "coma": {"policy": "actor", "critic": "action_values"},
+    "qtran": {"mixer": "qtran_base"},
+    "wqmix": {},
 }
+# Their losses are squares, so a finite reward may be too large.
+SQUARES = ("q_learner", "coma", "qtran", "wqmix")
 
 
 def build(name: str) -> Learner:
@@ -43,7 +48,7 @@ def test_what_is_not_finite_moves_no_weight(name: str, reward: float) -> None:
     batch.reward[1, 4] = reward
     before = weights(learner)
     # 1e30 is finite, its square is not; advantages are normalised and a Huber loss has no squares.
-    if reward == 1e30 and name != "q_learner":
+    if reward == 1e30 and name not in SQUARES:
         learner.learn(batch, 20)
     else:
         with pytest.raises(
@@ -88,8 +93,24 @@ def test_all_that_learns_is_kept(name: str) -> None:
     assert all(id(p) in kept for group in groups for p in group["params"])
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_continuing_is_exact(name: str) -> None:
+    whole, part = build(name), build(name)
+    for seed in range(6):
+        whole.learn(random_batch(seed=seed), 10 * seed)
+    for seed in range(4):
+        part.learn(random_batch(seed=seed), 10 * seed)
+    resumed = build(name)
+    resumed.load_state_dict(part.state_dict())
+    for seed in range(4, 6):
+        resumed.learn(random_batch(seed=seed), 10 * seed)
+    assert resumed.metrics() == whole.metrics()
+    assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
+
+
 @pytest.mark.parametrize(("name", "part"), list(LEARNERS.items()))
 def test_learners_say_where_their_batches_come_from(name: str, part: type[Learner]) -> None:
     assert issubclass(part, Learner)
     assert isinstance(part.on_policy, bool)
     assert "state_dict" not in vars(part)
+    assert name in FAMILIES

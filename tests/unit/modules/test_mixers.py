@@ -9,6 +9,7 @@ import torch
 
 from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.modules.mixers.qmix import mix
+from phalanx.modules.mixers.qplex import duplex
 from phalanx.registry import MIXERS, WORLD_MODELS
 
 from .toys import SPEC, assemble
@@ -99,6 +100,29 @@ def test_vdn_is_a_sum_and_none_is_nothing() -> None:
     vdn, none = (assemble(mixer=name).build("mixer") for name in ("vdn", "none"))
     assert torch.equal(vdn(choice_of(q), state), q.sum(-1, keepdim=True))
     assert torch.equal(none(choice_of(q), state), q)
+
+
+def test_duplex_dueling_by_hand() -> None:
+    q = torch.tensor([1.0, -2.0], requires_grad=True)
+    best, w, b = torch.tensor([3.0, -2.0]), torch.tensor([2.0, 0.5]), torch.tensor([1.0, 4.0])
+    importance = torch.tensor([0.25, 7.0], requires_grad=True)
+    # V = (2 * 3 + 1, .5 * -2 + 4) = (7, 3); A = (2 * (1 - 3), 0) = (-4, 0); 7 + 3 + .25 * -4 = 9.
+    total = duplex(q, best, w, b, importance)
+    torch.testing.assert_close(total, torch.tensor([9.0]))
+    slopes = torch.autograd.grad(total.sum(), (q, importance))
+    assert slopes[0].tolist() == [2.0, 0.5]
+    assert slopes[1].tolist() == [-4.0, 0.0]
+
+
+def test_weights_of_advantages_are_positive_and_depend_on_the_joint_action() -> None:
+    mixer = assemble(mixer="qplex").build("mixer")
+    seen, actions = 5 * torch.randn(200, S), torch.randint(0, A, (200, N))
+    weights = mixer._importance(seen, actions)
+    assert weights.shape == (200, N)
+    assert bool((weights > 0).all())
+    other = actions.clone()
+    other[:, 0] = (other[:, 0] + 1) % A
+    assert bool((mixer._importance(seen, other)[:, 1:] != weights[:, 1:]).any())
 
 
 @pytest.mark.parametrize("layers", [1, 2])
