@@ -3,8 +3,8 @@
     python benchmarks/acting.py [--map-sizes 3m] [--envs 1 16]
 
 Prints a table in Markdown. Plain is what a step comes to at the least with torch's own functions: one-hot
-inputs side by side, a linear layer, ``torch.gru_cell``, a linear layer. Times are processor time of one thread,
-the best of many runs taken by turns.
+inputs side by side, a linear layer, ``torch.gru_cell``, a linear layer. Times are processor time of one
+thread, the best of many runs taken by turns.
 """
 
 from __future__ import annotations

@@ -123,8 +123,8 @@ class Disentangled(WorldModel):
         )
         target_context: Literal["online", "shared", "own"] = Field(
             "online",
-            description="what target networks see: the online context, their own copy's, or their own where it "
-            "comes of the agents' memory and the online one where it comes of observations alone",
+            description="context of target networks: the online one, their own copy's, or (shared) their own "
+            "where it comes of the agents' memory, the online one where it comes of observations alone",
         )
 
         @field_validator("graph")
