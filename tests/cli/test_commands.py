@@ -162,7 +162,7 @@ def test_list_shows_kinds_parts_and_keys() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--config=qmx",), "error: --config=qmx: no such config. Did you mean 'qmix'?"),
+        (("--config=qmx",), "error: --config=qmx: no such config. Did you mean 'qmix'"),
         (("--config=qmix", "with", "mapname=3m"), "Did you mean 'map_name'"),
         (("--config=qmix", "with", "map_name=3mm"), "Did you mean '3m'"),
         (("trian",), "error: unknown command 'trian'. Did you mean 'train'?"),

@@ -82,6 +82,9 @@ def test_plugin_that_fails_stops_the_run_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "sad.py").write_text("1 / 0\n")
     words = ("--config=qmix", "--env-config=matrix", "with", "plugins=[sad.py]")
     done = phalanx(*words, cwd=tmp_path, status=1)
-    assert "error: plugin 'sad.py' (config key plugins) could not be imported" in done.stderr
+    assert (
+        f"error: plugin '{tmp_path / 'sad.py'}' (config key plugins) could not be imported"
+        in done.stderr
+    )
     assert "ZeroDivisionError" in done.stderr
     assert not (tmp_path / "results").exists()

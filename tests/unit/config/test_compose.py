@@ -118,7 +118,7 @@ def test_choosing_another_part_skips_the_files_keys_with_a_line() -> None:
     skipped = [n for n in composed.notes if "mixing_embed_dim" in n]
     assert len(skipped) == 1
     assert re.match(
-        r"config/algs/qmix\.yaml:\d+: \S*mixing_embed_dim skipped, read by mixer qmix, "
+        r"config/algs/qmix\.yaml:\d+: \S*mixing_embed_dim skipped, read by mixer qmix / qtran_base, "
         r"but this run uses mixer vdn",
         skipped[0],
     )
@@ -126,7 +126,7 @@ def test_choosing_another_part_skips_the_files_keys_with_a_line() -> None:
 
 def test_key_of_a_part_not_chosen_is_an_error_on_the_command_line() -> None:
     fails(
-        "key 'mixing_embed_dim' (command line): read by mixer qmix, but this run uses mixer vdn",
+        "key 'mixing_embed_dim' (command line): read by mixer qmix / qtran_base, but this run uses mixer vdn",
         "mixer=vdn",
         "mixing_embed_dim=8",
     )

@@ -414,10 +414,10 @@ def test_controls_know_nothing_of_the_batch() -> None:
 
 
 def test_target_networks_have_a_context_of_their_own() -> None:
-    """The copy's own weights and agent; what comes of observations may be the online model's."""
+    """The copy's own weights and agent; what comes of observations, or all, may be the online model's."""
     batch = random_batch()
-    for reuse in (False, True):
-        vdfd = parts(reuse_observed=reuse)
+    for kind in ("own", "shared", "online"):
+        vdfd = parts(target_context=kind)
         learner = vdfd.build("learner")
         model, target = learner.world_model, learner.target_world_model
         packing = Packing.of(batch.lengths + 1, batch.max_t + 1, CPU)
@@ -434,7 +434,10 @@ def test_target_networks_have_a_context_of_their_own() -> None:
             unrolled = learner.policy.unroll(batch, agent=learner.target_agent)
             ours = target.context(unrolled, batch, packing, online)
             exact = target.context(unrolled, batch, packing, WorldModelOutput())
-            if reuse:  # the target's maps over the online model's observed states
+            if kind == "online":
+                assert torch.equal(ours, online.context)
+                continue
+            if kind == "shared":  # the target's maps over the online model's observed states
                 observed = online.observed
                 assert set(observed) == {"af", "st"}
                 assert not torch.equal(ours, exact)
@@ -443,7 +446,7 @@ def test_target_networks_have_a_context_of_their_own() -> None:
             else:
                 assert torch.equal(ours, exact)
             assert not torch.allclose(ours, online.context)
-        learner._update_targets()
+        learner._update_targets()  # after it they are the same whatever the key says
         with torch.no_grad():
             unrolled = learner.policy.unroll(batch)
             same = target.context(unrolled, batch, packing, WorldModelOutput())
