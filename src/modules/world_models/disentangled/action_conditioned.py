@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers.one_hot import one_hot_actions
-from .branch import Branch, BranchSettings, Entries, Steps, aggregate, joint
+from .branch import Branch, BranchSettings, Entries, Steps, aggregate, following, joint
 from .gala import Operators
 from .gaussian import Gaussian
 from .scale import RunningVariance
@@ -132,12 +132,9 @@ class ActionConditioned(Branch):
         """
         operators = entries.operators
 
-        def state_of(distribution: Gaussian) -> Tensor:
-            if not self.settings.sample:
-                return distribution.mean
-            return distribution.sample(entries.draw(distribution.mean.shape))
-
-        latent = state_of(self.posterior(hidden, operators))
+        draw = entries.draw if self.settings.sample else None
+        posterior = self.posterior(hidden, operators)
+        latent = posterior.mean if draw is None else posterior.sample(draw(posterior.mean.shape))
         states, first = [latent.flatten(1)], None
         if self.prior is None:
             return states, first
@@ -158,7 +155,7 @@ class ActionConditioned(Branch):
             else:
                 actions = imagined_actions(values, avail, self._temperature, self._kind)
             first = actions if first is None else first
-            states.append(state_of(self.transition(states[-1], actions)))
+            states.append(following(self.prior, states[-1], actions, draw))
         return states, first
 
     def losses(self, hidden: Tensor, last_actions: Tensor, entries: Entries) -> dict[str, Tensor]:
@@ -208,9 +205,10 @@ class ActionConditioned(Branch):
             hidden: (M, N, H) before the first action. mean: (M, N, Z) of its posterior.
             actions: (M, N) int64 each, plus one and 0 for none, one after the other.
         """
+        assert self.prior is not None, "this branch was built without a prior"
         state = mean.flatten(1)
         for taken in actions:
-            state = self.transition(state, taken).mean
+            state = following(self.prior, state, taken, None)
         latent = self.settings.of_agents(state)
         if self.settings.residual:
             return self.autoencoder.decode_change(mean, latent, operators)

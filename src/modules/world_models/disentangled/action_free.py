@@ -8,7 +8,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .branch import BranchSettings, Draw, Entries, ObservingBranch, Steps, aggregate, joint
+from .branch import (
+    BranchSettings,
+    Draw,
+    Entries,
+    ObservingBranch,
+    Steps,
+    aggregate,
+    following,
+    joint,
+)
 from .gala import Operators
 from .gaussian import Gaussian
 from .scale import RunningVariance
@@ -52,10 +61,7 @@ class ActionFree(ObservingBranch):
         states = [latent.flatten(1)]
         for _ in range(self.settings.horizon if self.prior is not None else 0):
             assert self.prior is not None
-            following = self.prior.encode(states[-1])
-            states.append(
-                following.mean if draw is None else following.sample(draw(following.mean.shape))
-            )
+            states.append(following(self.prior, states[-1], None, draw))
         return states
 
     def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
@@ -93,7 +99,7 @@ class ActionFree(ObservingBranch):
         assert self.prior is not None, "this branch was built without a prior"
         state = mean.flatten(1)
         for _ in range(steps):
-            state = self.prior.encode(state).mean
+            state = following(self.prior, state, None, None)
         latent = self.settings.of_agents(state)
         if self.settings.residual:
             return self.autoencoder.decode_change(mean, latent, operators)

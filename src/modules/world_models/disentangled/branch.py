@@ -14,7 +14,7 @@ from ...layers.packing import Packing
 from .gala import GALA, Operators
 from .gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
 from .scale import mean_over_living
-from .vae import JointAutoEncoder, linear_of_parts
+from .vae import JointAutoEncoder, TransitionVAE, linear_of_parts
 
 Draw = Callable[[torch.Size], Tensor]
 """Standard normal noise of a given shape, one row per entry."""
@@ -139,6 +139,16 @@ class ObservingBranch(Branch):
     @abstractmethod
     def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
         """Scalars to learn from, by name, for obs (P, N, O)."""
+
+
+def following(
+    prior: TransitionVAE, state: Tensor, actions: Tensor | None, draw: Draw | None
+) -> Tensor:
+    """The team's next latent (P, N Z) as a prior sees it: a sample, or without ``draw`` its mean."""
+    if draw is None:
+        return prior.mean(state, actions)
+    distribution = prior.encode(state, actions)
+    return distribution.sample(draw(distribution.mean.shape))
 
 
 def aggregate(linear: nn.Linear, states: list[Tensor]) -> Tensor:

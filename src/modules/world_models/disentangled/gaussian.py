@@ -45,6 +45,11 @@ class Gaussian(NamedTuple):
         return Gaussian(self.mean.detach(), self.logvar.detach())
 
 
+def bounded_mean(parameters: Tensor) -> Tensor:
+    """The mean of :meth:`Gaussian.of` from its half (..., z) of the parameters."""
+    return parameters.mul(SLOPE).sigmoid().mul(BOUND).add(LOW_MEAN)
+
+
 def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     """``KL(q || p)`` per dimension: ``(log v_p - log v_q + (v_q + (m_q - m_p)^2) / v_p - 1) / 2``."""
     spread = (q.logvar - p.logvar).exp()

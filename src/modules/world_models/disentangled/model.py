@@ -9,7 +9,7 @@ C context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -33,7 +33,9 @@ from .graphs import GRAPHS, NEEDS_VISIBILITY, build_graph
 from .scale import mean_over_living
 from .static import Static
 
-MEASURED = 256
+PIECE = 512
+"""Entries imagined at a time where no gradient is wanted; at least MEASURED."""
+MEASURED = 128
 """Steps of a batch, at most, that an update's prediction errors are measured on."""
 
 
@@ -295,7 +297,12 @@ class Disentangled(WorldModel):
             hidden, values = packing.pack(unrolled.hidden), packing.pack(unrolled.values)
             avail = packing.pack(batch.avail_actions)
             entries = self.entries(hidden, batch, packing)
-            states["ac"], first = self.action_conditioned.imagine(hidden, values, avail, entries)
+            found = [
+                self.action_conditioned.imagine(hidden[some], values[some], avail[some], part)
+                for some, part in self._pieces(entries)
+            ]
+            states["ac"] = [torch.cat(parts) for parts in zip(*(s for s, _ in found), strict=True)]
+            first = found[0][1]
             if first is not None:
                 metrics = _agreement(first, values, avail, entries.living)
         unseen = [name for name in ("af", "st") if name in self.masks and name not in states]
@@ -305,6 +312,19 @@ class Disentangled(WorldModel):
             for name in unseen:
                 states[name] = self.observing(name).imagine(obs, entries)
         return states, metrics
+
+    def _pieces(self, entries: Entries) -> Iterator[tuple[slice, Entries]]:
+        """The entries, a few hundred at a time: imagination without gradient then stays within the caches.
+
+        Noise, of which every entry has its own, is drawn for all at once.
+        """
+        P = len(entries.operators.smooth)
+        rows = P if torch.is_grad_enabled() or self.config.sample_context else PIECE
+        for start in range(0, P, rows):
+            some = slice(start, start + rows)
+            operators = Operators(*(operator[some] for operator in entries.operators))
+            living = None if entries.living is None else entries.living[some]
+            yield some, entries._replace(operators=operators, living=living)
 
     def _losses(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .branch import BranchSettings, Entries, ObservingBranch
+from .branch import BranchSettings, Entries, ObservingBranch, aggregate
 from .gala import GALA
 from .scale import RunningVariance
 
@@ -27,7 +25,8 @@ class Static(ObservingBranch):
         self.autoencoder = GALA(
             obs_dim, hidden_dim, latent_dim, latent_dim, own_rows=settings.own_rows
         )
-        self.aggregate = nn.Linear(settings.n_agents * obs_dim, settings.rollout_dim)
+        width = self.autoencoder.fourth.in_features
+        self.aggregate = nn.Linear(settings.n_agents * width, settings.rollout_dim)
         self.scale = RunningVariance()
 
     def imagine(self, obs: Tensor, entries: Entries) -> list[Tensor]:
@@ -44,23 +43,12 @@ class Static(ObservingBranch):
         return guess
 
     def context(self, states: list[Tensor]) -> Tensor:
-        """(P, C): ``aggregate(fourth(features))`` over all agents at once, as one linear map.
+        """(P, C) from what :meth:`imagine` gives.
 
-        The two maps are multiplied first, which is nothing next to reconstructing every observation.
-
-        Args:
-            states: features (P, N, .) of :meth:`imagine`.
+        Of what the reconstruction is made of, not of the reconstruction itself: whatever is linear in this is
+        linear in that, which is narrower.
         """
-        (features,) = states
-        last, stack = self.autoencoder.fourth, self.aggregate
-        per_agent = rearrange(stack.weight, "c (n o) -> c n o", o=last.out_features)
-        last_weight: Tensor = last.weight
-        last_bias: Tensor = last.bias
-        if not features.requires_grad:  # the TD loss is kept out of the auto-encoder
-            last_weight, last_bias = last_weight.detach(), last_bias.detach()
-        weight = rearrange(per_agent @ last_weight, "c n h -> c (n h)")
-        bias = stack.bias + per_agent.sum(dim=1) @ last_bias
-        return F.linear(features.flatten(1), weight, bias)
+        return aggregate(self.aggregate, [features.flatten(1) for features in states])
 
     def _features(self, obs: Tensor, entries: Entries) -> Tensor:
         operators = entries.operators

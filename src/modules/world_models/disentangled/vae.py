@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ...layers.packing import Packing
 from .gala import Operators
-from .gaussian import MEAN_BOUND, Gaussian
+from .gaussian import MEAN_BOUND, Gaussian, bounded_mean
 
 
 def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
@@ -53,6 +53,20 @@ class TransitionVAE(nn.Module):
             actions: where there are any, (R, N) int64, each plus one and 0 for none; or (R, N, A), shares of
                 each action, through which gradients flow.
         """
+        change = Gaussian.of(self.second(self._hidden(before, actions)))
+        return Gaussian(self._moved(before, change.mean), change.logvar)
+
+    def mean(self, before: Tensor, actions: Tensor | None = None) -> Tensor:
+        """The mean of :meth:`encode` alone, for less."""
+        layer, Z = self.second, self.latent
+        hidden = self._hidden(before, actions)
+        change = bounded_mean(F.linear(hidden, layer.weight[:Z], layer.bias[:Z]))
+        return self._moved(before, change)
+
+    def _moved(self, before: Tensor, change: Tensor) -> Tensor:
+        return (before + change).clamp(-MEAN_BOUND, MEAN_BOUND)
+
+    def _hidden(self, before: Tensor, actions: Tensor | None) -> Tensor:
         if actions is None:
             hidden = self.first(before)
         elif actions.is_floating_point():
@@ -66,9 +80,7 @@ class TransitionVAE(nn.Module):
             first = torch.arange(self.n_agents, device=actions.device) * (self.n_actions + 1)
             hidden = F.embedding_bag(actions + first, table, mode="sum")
             hidden = hidden + F.linear(before, weight, self.first.bias)
-        change = Gaussian.of(self.second(torch.relu(hidden)))
-        mean = (before + change.mean).clamp(-MEAN_BOUND, MEAN_BOUND)
-        return Gaussian(mean, change.logvar)
+        return torch.relu(hidden)
 
     def decode(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latent before (R, latent) and actions (R, N, A) that led to a latent (R, latent)."""

@@ -146,13 +146,13 @@ def test_imagined_actions_are_always_available_at_the_start() -> None:
     values, avail = packing.pack(unrolled.values), packing.pack(batch.avail_actions)
     entries = model.entries(hidden, batch, packing)
     taken: list[Tensor] = []
-    transition = branch.transition
+    mean = branch.prior.mean
 
-    def watched(state: Tensor, actions: Tensor) -> Any:
+    def watched(state: Tensor, actions: Tensor) -> Tensor:
         taken.append(actions)
-        return transition(state, actions)
+        return mean(state, actions)
 
-    branch.transition = watched
+    branch.prior.mean = watched
     for grad in (False, True):
         taken.clear()
         with torch.set_grad_enabled(grad):
@@ -171,6 +171,7 @@ def test_index_and_one_hot_actions_move_a_prior_alike() -> None:
     last = torch.randint(0, SPEC.n_actions + 1, (6, N))
     by_index = model.action_conditioned.transition(state, last)
     by_share = model.action_conditioned.transition(state, one_hot_actions(last, SPEC.n_actions))
+    torch.testing.assert_close(model.action_conditioned.prior.mean(state, last), by_index.mean)
     for a, b in zip(by_index, by_share, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
@@ -267,7 +268,7 @@ def test_detached_context_keeps_the_td_gradient_out() -> None:
 def test_learning_from_some_episodes_is_right_on_average() -> None:
     batch = random_batch((4, 4, 4, 4))
     kept: dict[float, list[Tensor]] = {}
-    for share, updates in ((1.0, 1), (0.25, 400)):
+    for share, updates in ((1.0, 1), (0.25, 1600)):
         options = {"detach_context": False, "sample_context": False}
         model, unrolled, packing = look(parts(train_share=share, **options), batch)
         # The loss's unit, a moving average, is that of all episodes here.
@@ -286,9 +287,7 @@ def test_learning_from_some_episodes_is_right_on_average() -> None:
         kept[share] = [out.context.detach(), *total]
     (whole, *exact), (part, *mean) = kept[1.0], kept[0.25]
     for expected, estimate in zip(exact, mean, strict=True):
-        torch.testing.assert_close(
-            estimate, expected, rtol=0.2, atol=0.1 * float(expected.abs().max())
-        )
+        assert float((estimate - expected).norm()) < 0.1 * float(expected.norm())
     assert part.shape == whole.shape
     assert bool(part.any(dim=1).all())  # every entry has its context
 
