@@ -19,6 +19,7 @@ from .errors import (
     own_words,
     users_fault,
 )
+from .interrupt import TRY_AGAIN, Preempted
 
 USAGE = """\
 Phalanx {version}: cooperative multi-agent reinforcement learning from registered parts.
@@ -125,6 +126,9 @@ def run(argv: Sequence[str]) -> int:
     except PhalanxError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Preempted:
+        print("stopped to make room", file=sys.stderr)
+        return TRY_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

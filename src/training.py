@@ -103,7 +103,7 @@ class Trainer:
                     self._step()
                     if interrupt.asked:
                         self._save_if_wanted()
-                        raise KeyboardInterrupt
+                        raise interrupt.asked
                     interrupt.patient = True  # from here on a stop has something to save
             latest = self._test()
             if self._logged_at < self.t_env:

@@ -190,9 +190,9 @@ def test_help_needs_nothing() -> None:
     assert "--env-config" in phalanx("--help").stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 75), (signal.SIGINT, 130)])
 def test_a_stopped_run_leaves_a_checkpoint_of_that_very_step(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
     words = ("t_max=1000000", "test_interval=1000000", "log_interval=1000", "mongo_url=none")
     process = start("--config=qmix", "--env-config=matrix", "with", *words, cwd=tmp_path)
@@ -204,7 +204,7 @@ def test_a_stopped_run_leaves_a_checkpoint_of_that_very_step(
     while "steps/s" not in process.stdout.readline():
         assert time.monotonic() < deadline
     process.send_signal(number)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=60) == status
     run = only_run(tmp_path)
     assert json.loads((run / "checkpoints/latest/meta.json").read_text())["t_env"] >= 1000
     assert json.loads((run / "run.json").read_text())["status"] == "INTERRUPTED"

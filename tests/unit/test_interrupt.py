@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once while nothing is done yet, after the step in progress later."""
+"""Ctrl-C and a scheduler's signals: at once while nothing is done yet, after the step in progress later."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import signal
 
 import pytest
 
-from phalanx.interrupt import Interrupt, terminated_like_interrupted
+from phalanx.interrupt import Interrupt, Preempted, terminated_like_interrupted
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+ANY = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 
 
-@BOTH
+@ANY
 def test_before_the_first_step_is_done_a_stop_is_immediate(number: signal.Signals) -> None:
     """There, kernels may compile for minutes, and nothing would be saved."""
-    with Interrupt(saves=True), pytest.raises(KeyboardInterrupt):
+    with Interrupt(saves=True), pytest.raises(KeyboardInterrupt) as stopped:
         os.kill(os.getpid(), number)
+    assert isinstance(stopped.value, Preempted) == (number != signal.SIGINT)
 
 
-@BOTH
+@ANY
 def test_later_it_is_said_at_once_and_the_step_finished(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -32,8 +33,9 @@ def test_later_it_is_said_at_once_and_the_step_finished(
             os.kill(os.getpid(), number)
 
 
-def test_sigterm_closes_what_it_ends() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminated_like_interrupted():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_a_scheduler_ends_is_closed(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted), terminated_like_interrupted():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
