@@ -16,7 +16,7 @@ TRY_AGAIN = 75
 _SAID = b"\nstopping after the step in progress%s; Ctrl-C again stops at once.\n"
 
 
-class Preempted(KeyboardInterrupt):  # noqa: N818 - its parent is no error either
+class Preempted(KeyboardInterrupt):
     """A scheduler asked the run to make room: it is to go on later."""
 
 

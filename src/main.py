@@ -34,7 +34,7 @@ if __name__ in ("__main__", "__mp_main__"):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return its exit status (0 good, 1 user's error, 75 told to make room, 130 interrupted)."""
+    """Run a command line; its exit status: 0 good, 1 user's error, 75 told to make room, 130 interrupted."""
     cli = importlib.import_module("phalanx.cli")
     return int(cli.run(sys.argv[1:] if argv is None else argv))
 
