@@ -16,8 +16,9 @@ from ..errors import BufferMemoryError
 from ..registry import BUFFERS, PartConfig
 from ..seeding import named_generator
 from .batch import EpisodeBatch
+from .compact import float_type
 from .memory import free_memory, gib
-from .store import FLOAT16_EXACT, EpisodeStore
+from .store import EpisodeStore
 
 log = logging.getLogger("phalanx.data")
 
@@ -45,7 +46,7 @@ class EpisodeReplay:
     def __init__(
         self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]
     ) -> None:
-        self._float, reason = _float_type(config.obs_dtype, spec)
+        self._float, reason = float_type(config.obs_dtype, spec)
         per_episode = EpisodeStore.episode_bytes(
             spec, float_dtype=self._float, optional=optional_fields
         )
@@ -124,16 +125,6 @@ class EpisodeReplay:
             self.learning_since, self._given = state["learning_since"], state["given"]
             self._next, self._count = state["next"], state["count"]
             self._store.unpack(np.arange(self._count), state["episodes"])
-
-
-def _float_type(wanted: str, spec: EnvSpec) -> tuple[type[np.floating], str]:
-    """The type observations and states are kept in, and why."""
-    if wanted != "auto":
-        return (np.float16 if wanted == "float16" else np.float32), f"obs_dtype={wanted}"
-    if spec.obs_bound is None:
-        return np.float32, "the environment declares no bounds"
-    fits = spec.obs_bound <= FLOAT16_EXACT
-    return (np.float16 if fits else np.float32), f"declared within {spec.obs_bound:g}"
 
 
 def _refuse_if_too_large(episodes: int, per_episode: int) -> None:

@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..envs.protocol import EnvSpec, Timestep
-from ..errors import EnvError
 from .batch import EpisodeBatch, episode_fields
-
-FLOAT16_EXACT = 2048.0
-"""Up to here float16 keeps whole numbers; beyond it loses units, and from 65,520 on everything."""
+from .collate import collate
+from .compact import refuse_what_float16_loses
 
 _CARRY = "carry_"  # before the names of the policy's memory in a checkpoint
 
@@ -112,35 +110,29 @@ class EpisodeStore:
                 steps = field.steps(length)
                 values = source._tensors[name][src, :steps]
                 if field.dtype is np.float16:
-                    _refuse_what_float16_loses(name, values)
+                    refuse_what_float16_loses(name, values)
                 self._tensors[name][dst, :steps] = values
             self.lengths[dst] = length
         if self.carry is not None and source.carry is not None:
             for name, kept in self.carry.items():
                 kept[torch.from_numpy(to_rows)] = source.carry[name][torch.from_numpy(from_rows)]
 
-    def batch(self, rows: NDArray[np.int64]) -> EpisodeBatch:
-        """The episodes in ``rows`` as a learner reads them, padded to the longest of them.
-
-        What an older, longer episode left behind the end of a row comes back as zeros.
-        """
-        lengths = self.lengths[rows]
-        longest = int(lengths.max())
-        tensors = {}
-        for name, field in self.fields.items():
-            steps = field.steps(longest)
-            out = torch.empty((len(rows), steps, *field.shape), dtype=field.learner_dtype)
-            for b, (row, length) in enumerate(zip(rows.tolist(), lengths.tolist(), strict=True)):
-                end = field.steps(length)
-                out[b, :end] = self._tensors[name][row, :end]
-                out[b, end:] = 0
-            tensors[name] = out
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64] | None = None,
+        steps: int | None = None,
+    ) -> EpisodeBatch:
+        """See :class:`~.collate.Episodes`; what an older, longer episode left behind is never read."""
         carry = None
         if self.carry is not None:
             carry = {name: kept[torch.from_numpy(rows)] for name, kept in self.carry.items()}
-        return EpisodeBatch(
-            spec=self.spec, lengths=torch.from_numpy(lengths), carry=carry, **tensors
+        return collate(
+            self.spec, self.fields, self.lengths, rows, self._entries, starts, steps, carry
         )
+
+    def _entries(self, name: str, row: int, first: int, last: int) -> torch.Tensor:
+        return self._tensors[name][row, first:last]
 
     def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""
@@ -172,13 +164,3 @@ class EpisodeStore:
                 start += steps
         for name, kept in (self.carry or {}).items():
             kept[torch.from_numpy(rows)] = packed[_CARRY + name]
-
-
-def _refuse_what_float16_loses(name: str, values: torch.Tensor) -> None:
-    low, high = (float(bound) for bound in values.aminmax()) if values.numel() else (0.0, 0.0)
-    largest = max(-low, high)
-    if not largest <= FLOAT16_EXACT:
-        raise EnvError(
-            f"{name} holds {largest:g}, and float16, in which the replay keeps it, loses whole units above "
-            f"{FLOAT16_EXACT:g}. Set obs_dtype=float32, or declare the environment's bounds as they are."
-        )
