@@ -48,6 +48,10 @@ class BufferMemoryError(PhalanxError):
     """A buffer would not fit into free memory."""
 
 
+class DatasetError(PhalanxError):
+    """A dataset is missing, damaged, or not of this run's environment."""
+
+
 class CheckpointError(PhalanxError):
     """A checkpoint is missing, broken, or belongs to another config."""
 

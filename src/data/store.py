@@ -50,6 +50,9 @@ class EpisodeStore:
         # Views of the same memory: torch converts between float16 and float32 many times faster.
         self._tensors = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
         self.lengths = np.zeros(capacity, np.int64)
+        # Of a runner's rows: the step of its episode at which each begins, and what an episode ended with.
+        self.begins = np.zeros(capacity, np.int64)
+        self.outcomes: list[dict[str, float]] = [{} for _ in range(capacity)]
         self.carry: dict[str, torch.Tensor] | None = None
         if carry is not None:
             self.carry = {

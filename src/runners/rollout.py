@@ -103,6 +103,7 @@ class Rollout:
         assert self._seen is not None, "restart() comes first"
         self._t[rows] = 0
         self.store.lengths[rows] = 0
+        self.store.begins[rows] = self._steps[rows]
         self.store.write_seen(rows, self._t[rows], self._seen)
         self.store.write_carry(rows, self._carry)
 
@@ -147,9 +148,10 @@ class Rollout:
                 self.store.lengths[b] = 0
                 self.broken_episodes += 1
                 continue
+            outcome = {k: float(v[b]) for k, v in after.info.items() if k != "broken"}
+            self.store.outcomes[b] = outcome
             row = {"return": float(self._return[b]), "ep_length": float(self._steps[b])}
-            row |= {k: float(v[b]) for k, v in after.info.items() if k != "broken"}
-            self.stats.add(row)
+            self.stats.add(row | outcome)
 
     def state_dict(self) -> dict[str, Any]:
         """Open episodes, carried state, environments and generator."""
@@ -176,6 +178,7 @@ class Rollout:
         self.stats.rows = list(state["stats"])
         self.broken_episodes = state["broken_episodes"]
         self.store.unpack(np.arange(self.env.num_envs), state["open"])
+        self.store.begins = self._steps - self._t
         self._seen = None if state["seen"] is None else Timestep(**state["seen"])
 
 
