@@ -3,8 +3,13 @@
     python benchmarks/learning.py train --suite 3m --jobs 2
     python benchmarks/learning.py plot --suite 3m
 
-Results go to results/benchmarks/learning/<suite>/: one CSV per run, one JSON per algorithm and task with the
-composed config, curves.png and table.md. A run that has its CSV is not repeated.
+Results go to results/benchmarks/learning/<suite>/: one CSV per run, one JSON per algorithm and task with
+the composed config, curves.png and table.md. A run that has its CSV is not repeated; one that was cut
+off goes on from its last checkpoint.
+
+What is reported of a run is fixed before any is made: the mean of its last five tests, and the area
+under its curve of tests (the mean height over its steps). Over seeds: interquartile mean and its
+bootstrap interval.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +26,11 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from phalanx.tracking.record import Metric
+from phalanx.tracking.stats import bootstrap_interval, interquartile_mean, on_common_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "benchmarks" / "learning"
@@ -88,6 +99,10 @@ class Case:
 PYMARL = ("optim=rmsprop", "lr=0.0005")  # PyMARL's optimiser; the shipped configs use Adam at 0.001
 
 
+VDFD_MAPS = ("3s_vs_3z", "5m_vs_6m")
+"""Where VDFD is compared, the first also with its ablations: chosen by the suite ``scout``."""
+
+
 def pace(steps: int) -> str:
     """Environment steps per gradient update, as a word of the command line."""
     return f"env_steps_per_update={steps}"
@@ -109,15 +124,38 @@ SUITES: dict[str, list[Case]] = {
     "8m_2s3z": [
         Case(a, m, 0, 300_000, (pace(32),)) for a in ("qmix", "vdfd") for m in ("8m", "2s3z")
     ],
-    # Which loss weights of VDFD: all runs alike but for the words that name them.
+    # Which maps tell algorithms apart: neither solved nor hopeless at the end.
+    "scout": [
+        Case("qmix", m, 9, 100_000, (pace(32),))
+        for m in ("3s_vs_3z", "5m_vs_6m", "MMM", "3s5z", "8m_vs_9m", "3s_vs_4z")
+    ],
+    # VDFD's paper: its comparison, its ablations, controls of what its context does, and its loss weights.
+    # COMA learns on-policy, once from every eight episodes; all others once per 32 steps.
+    "vdfd": [
+        Case(a, m, s, 300_000, () if a == "coma" else (pace(32),))
+        for s in (0, 1, 2)
+        for m in VDFD_MAPS
+        for a in ("qmix", "vdfd", "vdn", "qtran", "iql", "coma")
+    ],
+    "vdfd_ablations": [
+        Case(a, VDFD_MAPS[0], s, 300_000, (pace(32),))
+        for s in (0, 1)
+        for a in ("vdfd_no_ac", "vdfd_no_af", "vdfd_no_st", "vdf_sv", "vdf_post")
+    ],
+    "vdfd_controls": [
+        Case(a, VDFD_MAPS[0], s, 300_000, (pace(32),))
+        for s in (0, 1)
+        for a in ("vdfd_random_context", "vdfd_constant_context", "qmix_wide")
+    ],
+    "vdfd_MMM2": [Case(a, "MMM2", 0, 300_000, (pace(32),)) for a in ("qmix", "vdfd")],
     "vdfd_weights": [
-        Case("vdfd", "5m_vs_6m", 0, 100_000, words, label)
+        Case("vdfd", VDFD_MAPS[0], 10, 100_000, (pace(32), *words), label)
         for label, words in {
-            "shipped": (),
             "kl_0.01": ("weight_ac_kl=0.01", "weight_af_kl=0.01"),
             "kl_1": ("weight_ac_kl=1.0", "weight_af_kl=1.0"),
             "rec_0.1": ("weight_ac_rec=0.1", "weight_af_rec=0.1", "weight_st_rec=0.1"),
             "rec_10": ("weight_ac_rec=10.0", "weight_af_rec=10.0", "weight_st_rec=10.0"),
+            "shipped": (),
         }.items()
     ],
     # The same learners with PyMARL's optimiser, one update per 32 steps; VDFD a quarter and half of that.
@@ -167,18 +205,91 @@ SUITES: dict[str, list[Case]] = {
     ],
 }
 
-BESIDE = {"policy_gradient": ("qmix", ("3m", "8m_2s3z"))}
-"""Suites whose plot and table also show an algorithm of other suites, to compare with."""
+BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
+    "policy_gradient": (("qmix", "3m"), ("qmix", "8m_2s3z")),
+    "vdfd_ablations": (("vdfd", "vdfd"),),
+    "vdfd_controls": (("qmix", "vdfd"), ("vdfd", "vdfd")),
+}
+"""Suites that also show an algorithm (first) of another suite (second), on the tasks they share."""
+
+COLOURS = {
+    "qmix": "C0",
+    "vdfd": "C1",
+    "vdn": "C2",
+    "qtran": "C3",
+    "iql": "C4",
+    "coma": "C5",
+    "mat_dec": "C6",
+    "mat": "C1",
+    "mappo": "C2",
+    "happo": "C3",
+    "ippo": "C4",
+    "vdfd_no_ac": "C0",
+    "vdfd_no_af": "C2",
+    "vdfd_no_st": "C3",
+    "vdf_sv": "C4",
+    "vdf_post": "C5",
+    "vdfd_random_context": "C6",
+    "vdfd_constant_context": "C8",
+    "qmix_wide": "C9",
+}
+"""An algorithm has its colour in every figure; those that share one never meet in a panel."""
+DASHES = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+"""Of labelled variants, which have the colour of the algorithm that they vary."""
+LINES = 6
+"""Most lines in a panel."""
 
 
-def shown(suite: str, folder: Path) -> list[tuple[Case, Path]]:
-    """Runs of the suite, and of what stands beside it, with their curves' files; those that exist."""
+@dataclass(frozen=True)
+class Curve:
+    """The tests of one run."""
+
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+    minutes: float
+
+    @property
+    def last_five(self) -> float:
+        """Mean of the last five tests."""
+        return float(np.mean(self.values[-5:]))
+
+    @property
+    def area(self) -> float:
+        """Mean height over its steps, with straight lines between tests."""
+        width = self.steps[-1] - self.steps[0]
+        return float(np.trapezoid(self.values, self.steps) / width) if width else self.values[0]
+
+    def reached(self, value: float) -> float | None:
+        """Steps of the first test that is as good as ``value``."""
+        return next((t for t, v in zip(self.steps, self.values, strict=True) if v >= value), None)
+
+    @classmethod
+    def read(cls, file: Path, metric: str) -> Curve:
+        """From a CSV of :func:`write_curve`."""
+        with file.open() as source:
+            rows = list(csv.DictReader(source))
+        steps, values = zip(*((float(r["t_env"]), float(r[metric])) for r in rows), strict=True)
+        return cls(steps, values, float(rows[-1]["run_minutes"]))
+
+
+def shown(suite: str, folder: Path) -> dict[tuple[str, str], list[tuple[Case, Curve]]]:
+    """Runs that exist of the suite, and of what stands beside it, by task and name of the line."""
     cases = [(case, folder) for case in SUITES[suite]]
-    algorithm, others = BESIDE.get(suite, ("", ()))
-    for other in others:
-        cases += [(c, folder.parent / other) for c in SUITES[other] if c.algorithm == algorithm]
-    files = [(case, place / f"{case.stem}.csv") for case, place in cases]
-    return [(case, file) for case, file in files if file.exists()]
+    tasks = {case.task_name for case, _ in cases}
+    for algorithm, other in BESIDE.get(suite, ()):
+        cases += [
+            (case, folder.parent / other)
+            for case in SUITES[other]
+            if case.algorithm == algorithm and case.task_name in tasks
+        ]
+    found = defaultdict[tuple[str, str], list[tuple[Case, Curve]]](list)
+    for case, place in cases:
+        file = place / f"{case.stem}.csv"
+        if file.exists():
+            curve = Curve.read(file, case.task.metric)
+            found[case.task_name, case.name].append((case, curve))
+    order = list(dict.fromkeys(task_name for task_name, _ in found))
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
 
 
 def train(case: Case, folder: Path) -> str:
@@ -187,14 +298,15 @@ def train(case: Case, folder: Path) -> str:
     if curve.exists():
         return f"{case.stem}: done already"
     results = RUNS / folder.name / case.stem
-    command = [
-        *(sys.executable, str(ROOT / "src" / "main.py")),
-        *(f"--config={case.algorithm}", f"--env-config={case.task.env_config}", "with"),
-        *(*case.task.words, f"seed={case.seed}", f"t_max={case.t_max}"),
-        *(f"local_results_path={results}", "mongo_url=none"),
-        *case.words,
-        *("save_buffer=False", "save_model_interval=1000000000"),
-    ]
+    command = [sys.executable, str(ROOT / "src" / "main.py")]
+    saved = [file.parent.parent.parent.name for file in results.glob("runs/*/checkpoints/latest/*")]
+    if saved:
+        command += ["with", f"resume={saved[0]}"]
+    else:
+        command += [f"--config={case.algorithm}", f"--env-config={case.task.env_config}", "with"]
+        command += [*case.task.words, f"seed={case.seed}", f"t_max={case.t_max}", *case.words]
+        command += ["save_buffer=True", "save_model_interval=100000"]
+    command += [f"local_results_path={results}", "mongo_url=none"]
     start = time.perf_counter()
     log = results.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -230,68 +342,99 @@ def write_curve(run: Path, file: Path, columns: tuple[str, ...], minutes: float)
     beside.rename(file)
 
 
+def over_seeds(values: list[float], digits: int) -> str:
+    """Interquartile mean of one number per seed, with its bootstrap interval where there are several."""
+    numbers = np.array(values)[:, None]
+    middle = f"{interquartile_mean(numbers)[0]:.{digits}f}"
+    if len(values) == 1:
+        return middle
+    low, high = bootstrap_interval(numbers)
+    return f"{middle} ({low[0]:.{digits}f} to {high[0]:.{digits}f})"
+
+
+def table(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[str]:
+    """Lines of Markdown: one row per task and line of the plot."""
+    won = all(case.task.won for cases in runs.values() for case, _ in cases)
+    digits = 2 if won else 1
+    columns = ["map" if won else "task", "algorithm", "seeds", "steps"]
+    columns += ["last five tests", "by seed", "area", *(["steps to 0.9"] if won else [])]
+    lines = [f"| {' | '.join([*columns, 'min per run'])} |", f"|{' --- |' * (len(columns) + 1)}"]
+    for (task_name, name), cases in runs.items():
+        curves = [curve for _, curve in cases]
+        cells = [
+            task_name,
+            name,
+            str(len(curves)),
+            f"{min(c.steps[-1] for c in curves) / 1e3:.0f}k",
+        ]
+        cells += [over_seeds([c.last_five for c in curves], digits)]
+        cells += [", ".join(f"{c.last_five:.{digits}f}" for c in curves)]
+        cells += [over_seeds([c.area for c in curves], digits)]
+        if won:
+            reached = [c.reached(0.9) for c in curves]
+            cells += [", ".join("-" if r is None else f"{r / 1e3:.0f}k" for r in reached)]
+        cells += [", ".join(f"{c.minutes:.0f}" for c in curves)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def panels(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[tuple[str, list[str]]]:
+    """Task and lines of each panel: algorithms first, then labelled variants beside what they vary."""
+    found = []
+    for task_name in dict.fromkeys(task_name for task_name, _ in runs):
+        cases = {name: c[0][0] for (task, name), c in runs.items() if task == task_name}
+        plain = [name for name, case in cases.items() if not case.label]
+        variants = [name for name, case in cases.items() if case.label]
+        varied = {cases[name].algorithm for name in variants}
+        groups = [plain, [*(n for n in plain if n in varied), *variants] if variants else []]
+        for names in filter(None, groups):
+            found += [(task_name, names[i : i + LINES]) for i in range(0, len(names), LINES)]
+    return found
+
+
 def plot(suite: str, folder: Path) -> None:
-    """Draw mean and range over seeds per task, and write the table."""
+    """Draw interquartile mean and bootstrap interval over seeds per task, and write the table."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    runs: dict[str, dict[str, list[list[tuple[int, float]]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    minutes: dict[tuple[str, str], list[float]] = defaultdict(list)
-    tasks: dict[str, Task] = {}
-    for case, file in shown(suite, folder):
-        with file.open() as source:
-            rows = list(csv.DictReader(source))
-        points = [(int(r["t_env"]), float(r[case.task.metric])) for r in rows]
-        tasks[case.task_name] = case.task
-        runs[case.task_name][case.name].append(points)
-        minutes[case.task_name, case.name].append(float(rows[-1]["run_minutes"]))
+    runs = shown(suite, folder)
+    if not runs:
+        print(f"suite {suite}: no run is complete yet")
+        return
+    drawn = panels(runs)
+    across = min(len(drawn), 4)
+    down = math.ceil(len(drawn) / across)
     figure, axes = plt.subplots(
-        1, len(runs), figsize=(4.6 * len(runs), 3.9), squeeze=False, layout="constrained"
+        down, across, figsize=(4.6 * across, 4.2 * down), squeeze=False, layout="constrained"
     )
-    names = list(dict.fromkeys(name for algorithms in runs.values() for name in algorithms))
-    drawn = {}
-    won = all(task.won for task in tasks.values())
-    what, digits = ("win rate", 2) if won else ("return", 1)
-    columns = ["map" if won else "task", "algorithm", "seeds", "steps"]
-    columns += [f"best test {what} by seed", "last"]
-    columns += ["steps to 0.9"] if won else []
-    columns += ["min per run"]
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for axis, (task_name, algorithms) in zip(axes[0], runs.items(), strict=True):
-        task = tasks[task_name]
-        for algorithm, curves in algorithms.items():
-            length = min(len(c) for c in curves)
-            steps = [t for t, _ in curves[0][:length]]
-            values = [[c[i][1] for c in curves] for i in range(length)]
-            color = f"C{names.index(algorithm)}"
-            (drawn[algorithm],) = axis.plot(steps, [sum(v) / len(v) for v in values], color=color)
-            low, high = [min(v) for v in values], [max(v) for v in values]
-            axis.fill_between(steps, low, high, alpha=0.2, color=color)
-            cells = [task_name, algorithm, str(len(curves)), f"{steps[-1] // 1000}k"]
-            cells += [", ".join(f"{max(v for _, v in c):.{digits}f}" for c in curves)]
-            cells += [", ".join(f"{c[-1][1]:.{digits}f}" for c in curves)]
-            if won:
-                reached = [next((t for t, v in c if v >= 0.9), None) for c in curves]
-                cells += [", ".join("-" if r is None else f"{r // 1000}k" for r in reached)]
-            cells += [", ".join(f"{m:.0f}" for m in minutes[task_name, algorithm])]
-            lines.append(f"| {' | '.join(cells)} |")
-        axis.set(title=task_name, xlabel="environment steps")
+    for axis in axes.flat[len(drawn) :]:
+        axis.axis("off")
+    for axis, (task_name, names) in zip(axes.flat, drawn, strict=False):
+        dashes = iter(DASHES)
+        for name in names:
+            case = runs[task_name, name][0][0]
+            curves = [Metric(list(c.steps), list(c.values)) for _, c in runs[task_name, name]]
+            steps, values = on_common_steps(curves)
+            colour, dash = COLOURS[case.algorithm], next(dashes) if case.label else "-"
+            axis.plot(steps, interquartile_mean(values), color=colour, ls=dash, label=name)
+            if len(values) > 1:
+                axis.fill_between(steps, *bootstrap_interval(values), alpha=0.15, color=colour)
+        task = runs[task_name, names[0]][0][0].task
+        axis.set(title=task_name, xlabel="environment steps", ylabel=task.measure)
+        axis.legend(frameon=False, fontsize=8)
         if task.won:
             axis.set_ylim(-0.02, 1.02)
             axis.axhline(0.9, color="0.8", linewidth=0.8, zorder=0)
-    axes[0][0].set_ylabel(f"{next(iter(tasks.values())).measure} (mean, range over seeds)")
-    if won:
+    if all(case.task.won for cases in runs.values() for case, _ in cases):
         figure.suptitle(
-            "Embedded battle engine (a simulator of its own, not StarCraft II)", fontsize=9
+            "Embedded battle engine (a simulator of its own, not StarCraft II);"
+            " interquartile mean and 95 % bootstrap interval over seeds",
+            fontsize=9,
         )
-    figure.legend(
-        drawn.values(), drawn, loc="outside lower center", ncols=len(drawn), frameon=False
-    )
     figure.savefig(folder / "curves.png", dpi=110)
+    lines = table(runs)
     (folder / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
