@@ -320,18 +320,29 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    for candidate in (path, path / "checkpoints" / "latest", path / "latest"):
-        if (candidate / "meta.json").is_file():
-            return candidate
-        # A kill between the two renames of a replacement leaves the older one only.
-        if (previous(candidate) / "meta.json").is_file():
-            return previous(candidate)
+    if (found := _find(path)) is not None:
+        return found
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}: there is no such folder")
     raise CheckpointError(
         f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one. A run writes its first "
         "after save_model_interval steps, or when it is stopped with Ctrl-C."
     )
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether :func:`find_checkpoint` finds one."""
+    return _find(path) is not None
+
+
+def _find(path: Path) -> Path | None:
+    for candidate in (path, path / "checkpoints" / "latest", path / "latest"):
+        if (candidate / "meta.json").is_file():
+            return candidate
+        # A kill between the two renames of a replacement leaves the older one only.
+        if (previous(candidate) / "meta.json").is_file():
+            return previous(candidate)
+    return None
 
 
 def _storable(value: Any) -> Any:

@@ -13,10 +13,10 @@ from pathlib import Path
 from . import __version__
 from .errors import (
     ConfigError,
-    PhalanxError,
     RenderError,
     did_you_mean,
-    own_words,
+    in_words,
+    unforeseen,
     users_fault,
 )
 from .interrupt import TRY_AGAIN, Preempted
@@ -38,6 +38,10 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       the parts there are, and the keys of one
   phalanx runs | compare | plot | export
       look at runs; each has --help
+  phalanx sweep FILE.yaml | start | status
+      many runs from one file, on this machine or a cluster; has --help
+  phalanx work SWEEP
+      run what nobody else runs of a sweep; start it as often as you like
   phalanx board
       look at runs in a web browser (Omniboard)
   phalanx db | sync
@@ -56,6 +60,7 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "help")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _WITH_OWN_HELP = ("evaluate", "render")
+SWEEP_COMMANDS = ("sweep", "work")
 TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "board", "db", "sync")
 
 
@@ -64,7 +69,7 @@ class Words:
     """A command line taken apart.
 
     Attributes:
-        command: one of OWN_COMMANDS or TRACKING_COMMANDS.
+        command: one of OWN_COMMANDS, SWEEP_COMMANDS or TRACKING_COMMANDS.
         arguments: what follows the command, up to ``with``.
         config: ``--config``.
         env_config: ``--env-config``.
@@ -91,9 +96,9 @@ def parse(argv: Sequence[str]) -> Words:
     if "with" in rest:
         at = rest.index("with")
         rest, words.updates = rest[:at], rest[at + 1 :]
-    if rest and rest[0] in (*OWN_COMMANDS, *TRACKING_COMMANDS):
+    if rest and rest[0] in (*OWN_COMMANDS, *SWEEP_COMMANDS, *TRACKING_COMMANDS):
         words.command = rest.pop(0)
-    if words.command in TRACKING_COMMANDS:
+    if words.command in (*SWEEP_COMMANDS, *TRACKING_COMMANDS):
         words.arguments = rest
         return words
     while rest:
@@ -123,52 +128,19 @@ def run(argv: Sequence[str]) -> int:
         if "-d" in words.sacred or "--debug" in words.sacred:
             logging.getLogger("phalanx").setLevel(logging.DEBUG)
         return _COMMANDS[words.command](words)
-    except PhalanxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except Preempted:
         print("stopped to make room", file=sys.stderr)
         return TRY_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except SystemExit as error:
-        if not users_fault(error):  # the parser of a command's options
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and not users_fault(error):  # a command's own parser
             raise
-        print(f"error: {_foreign(error)}", file=sys.stderr)
+        if unforeseen(error):
+            traceback.print_exc()
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
-    except OSError as error:
-        said = _foreign(error) if users_fault(error) else _of_the_system(error)
-        print(f"error: {said}", file=sys.stderr)
-        return 1
-    except MemoryError as error:
-        print(f"error: there is not enough memory ({error}).", file=sys.stderr)
-        return 1
-    except Exception as error:
-        if users_fault(error):
-            print(f"error: {_foreign(error)}", file=sys.stderr)
-            return 1
-        traceback.print_exc()
-        print(
-            f"error: that is a fault of Phalanx itself: {own_words(error)}. Please report it with the lines "
-            "above.",
-            file=sys.stderr,
-        )
-        return 1
-
-
-def _of_the_system(error: OSError) -> str:
-    """A sentence about a file or address that the system refused."""
-    where = f" ({str(error.filename)[:80]})" if error.filename else ""
-    return f"{error.strerror or error}{where}. Give another path, or make room or way there."
-
-
-def _foreign(error: BaseException) -> str:
-    """A sentence about what a plugin's or an environment's own code raised."""
-    return (
-        f"code outside Phalanx, a plugin or an environment, failed: {own_words(error)}. Mend it there, or "
-        "choose another part; -d shows how it got there."
-    )
 
 
 def _train(words: Words) -> int:
@@ -182,7 +154,7 @@ def _train(words: Words) -> int:
 def _refuse_stray_words(options: Sequence[str]) -> None:
     """A first word that is no option is a mistyped command; Sacred's message would not say so."""
     if options and not options[0].startswith("-"):
-        known = (*OWN_COMMANDS, *TRACKING_COMMANDS)
+        known = (*OWN_COMMANDS, *SWEEP_COMMANDS, *TRACKING_COMMANDS)
         raise ConfigError(
             f"unknown command {options[0]!r}.{did_you_mean(options[0], known)} "
             f"Commands: {', '.join(known)}."
@@ -257,6 +229,18 @@ def _render(words: Words) -> int:
     return 0
 
 
+def _sweep(words: Words) -> int:
+    from .sweeps.cli import sweep
+
+    return sweep(words.arguments, words.updates)
+
+
+def _work(words: Words) -> int:
+    from .sweeps.cli import work
+
+    return work(words.arguments, words.updates)
+
+
 def _track(words: Words) -> int:
     from .tracking.cli import add_subcommands
 
@@ -277,6 +261,8 @@ _COMMANDS = {
     "list": _list,
     "evaluate": _evaluate,
     "render": _render,
+    "sweep": _sweep,
+    "work": _work,
     "help": _help,
     **dict.fromkeys(TRACKING_COMMANDS, _track),
 }

@@ -64,6 +64,10 @@ class TrackingError(PhalanxError):
     """A tracking command (not a run: tracking never ends a run) cannot go on."""
 
 
+class RunBusyError(TrackingError):
+    """Another process has the folder of a run."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the closest known words, else an empty string.
 
@@ -84,6 +88,31 @@ def users_fault(error: BaseException) -> bool:
     """Whether an exception passed through code that is neither this package's nor an installed library's."""
     frames = traceback.extract_tb(error.__traceback__)
     return any(_is_users(frame.filename) for frame in frames)
+
+
+def unforeseen(error: BaseException) -> bool:
+    """Whether nobody but Phalanx itself is to blame."""
+    return not (isinstance(error, (PhalanxError, OSError, MemoryError)) or users_fault(error))
+
+
+def in_words(error: BaseException) -> str:
+    """What ended a run or a command, in a sentence for its user."""
+    if isinstance(error, PhalanxError):
+        return str(error)
+    if users_fault(error):
+        return (
+            f"code outside Phalanx, a plugin or an environment, failed: {own_words(error)}. Mend it there, "
+            "or choose another part; -d shows how it got there."
+        )
+    if isinstance(error, OSError):
+        where = f" ({str(error.filename)[:80]})" if error.filename else ""
+        return f"{error.strerror or error}{where}. Give another path, or make room or way there."
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({error})."
+    return (
+        f"that is a fault of Phalanx itself: {own_words(error)}. Please report it with the lines "
+        "above."
+    )
 
 
 def own_words(error: BaseException) -> str:

@@ -15,7 +15,9 @@ from rich.table import Table
 from .config import Composed, plugins_of
 from .errors import ConfigError, did_you_mean
 from .plugins import broken_plugins, load_plugins
-from .registry import REGISTRIES, needs
+from .registry import LAUNCHERS, REGISTRIES, needs
+
+_KINDS = {**REGISTRIES, LAUNCHERS.kind: LAUNCHERS}
 
 
 def print_composed(composed: Composed) -> None:
@@ -43,17 +45,17 @@ def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
     load_plugins(plugins_of(updates))
     if len(arguments) > 2:
         raise ConfigError("`list` takes a kind and a part at most, e.g. `list mixer qmix`")
-    if arguments and arguments[0] not in REGISTRIES:
+    if arguments and arguments[0] not in _KINDS:
         raise ConfigError(
-            f"unknown kind {arguments[0]!r}.{did_you_mean(arguments[0], REGISTRIES)} "
-            f"Kinds: {', '.join(REGISTRIES)}."
+            f"unknown kind {arguments[0]!r}.{did_you_mean(arguments[0], _KINDS)} "
+            f"Kinds: {', '.join(_KINDS)}."
         )
     if len(arguments) == 2:
         _print_part(*arguments)
         return
     table = _table("kind", "part", "what it is")
-    for kind in arguments or REGISTRIES:
-        registry = REGISTRIES[kind]
+    for kind in arguments or _KINDS:
+        registry = _KINDS[kind]
         table.add_row(f"[bold]{kind}", "", f"[dim]{registry.doc}")
         for name, part in registry.items():
             table.add_row("", name, _first_line(part))
@@ -64,7 +66,7 @@ def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
 
 
 def _print_part(kind: str, name: str) -> None:
-    part = REGISTRIES[kind].get(name)
+    part = _KINDS[kind].get(name)
     console = Console()
     console.print(f"[bold]{kind} {name}[/bold]: {inspect.getdoc(part)}\n", highlight=False)
     if asks := needs(part):
@@ -72,7 +74,8 @@ def _print_part(kind: str, name: str) -> None:
     table = _table("key", "type", "default", "description")
     for key, info in part.Config.model_fields.items():
         default = "(required)" if info.is_required() else repr(info.get_default())
-        table.add_row(f"{kind}_args.{key}", _type(info), default, info.description or "")
+        full = f"{kind}_args.{key}" if kind in REGISTRIES else key
+        table.add_row(full, _type(info), default, info.description or "")
     console.print(table if table.row_count else "It has no keys.")
 
 

@@ -157,6 +157,11 @@ REGISTRIES: dict[str, Registry[Any]] = {
     )
 }
 
+# No kind of a run's: what a run is made of does not depend on who started it.
+LAUNCHERS: Registry[Any] = Registry(
+    "launcher", "sweeps.launchers", "what starts the workers of a sweep"
+)
+
 ROOT_KINDS = ("env", "runner", "buffer", "learner")
 """Kinds every run has; the others are there when one of these asks for them."""
 
@@ -170,7 +175,7 @@ def load_builtin_parts() -> None:
         return
     _loaded = True
     root = __name__.rpartition(".")[0]
-    for registry in REGISTRIES.values():
+    for registry in (*REGISTRIES.values(), LAUNCHERS):
         package = importlib.import_module(f"{root}.{registry.package}")
         for module in pkgutil.iter_modules(package.__path__):
             name = f"{package.__name__}.{module.name}"

@@ -6,19 +6,25 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .build import build
-from .checkpoint import Checkpoint, find_checkpoint, open_checkpoint, set_aside_newer
+from .checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    has_checkpoint,
+    open_checkpoint,
+    set_aside_newer,
+)
 from .config import Composed, compose, compose_stored
 from .errors import CheckpointError, ConfigError, DivergedError, TrackingError
 from .evaluation import evaluate_checkpoint, film_folder
 from .interrupt import terminated_like_interrupted
 from .plugins import unfamiliar
-from .tracking.claim import Claim, claim_run
+from .tracking.claim import Claim, claim_planned, claim_run
 from .tracking.console import Console
 from .tracking.experiment import RunHandle, run_experiment
 from .tracking.filters import flat
@@ -53,6 +59,45 @@ def train(
     return _train(start, sacred_options)
 
 
+def train_planned(
+    directory: Path,
+    config: Mapping[str, Any],
+    updates: Sequence[str],
+    watch: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> None:
+    """Train a run whose folder is settled: from the start, or on from its last checkpoint if it has one.
+
+    Args:
+        directory: the run's folder, ``<results>/runs/<uid>``; need not exist.
+        config: composed and nested, as it was stored.
+        updates: ``KEY=VALUE`` words on top of it.
+        watch: is told the step and the metrics of each test, and may raise to end the run.
+
+    Raises:
+        PhalanxError: it cannot be run, or ended in an error.
+    """
+    claim = claim_planned(directory.absolute())
+    try:
+        origin = f"the plan of run {directory.name}"
+        composed = compose_stored(
+            config, origin, [*updates, f"local_results_path={directory.parent.parent}"]
+        )
+        start = _built(composed, claim.directory.parent.parent)
+        start.claim = claim
+        start.tracker.watch = watch
+        if claim.resumed and has_checkpoint(claim.directory):
+            start.checkpoint = open_checkpoint(claim.directory)
+            start.trainer.load(start.checkpoint.state)
+            start.goes_on = True
+        elif composed.run.checkpoint_path:
+            start.checkpoint = open_checkpoint(Path(composed.run.checkpoint_path))
+            start.trainer.load(start.checkpoint.state, same_run=False)
+    except BaseException:
+        claim.release()
+        raise
+    _train(start, [])
+
+
 class _Words:
     """``KEY=VALUE`` words that say where a run comes from; they are needed before it can be composed."""
 
@@ -83,6 +128,7 @@ class _Start:
     results: Path
     checkpoint: Checkpoint | None = None
     claim: Claim | None = None
+    goes_on: bool = False  # the checkpoint is of the very run whose folder is claimed
 
 
 def _begun(config: str | None, env_config: str | None, words: _Words) -> _Start:
@@ -104,7 +150,7 @@ def _taken_up(config: str | None, env_config: str | None, words: _Words, claim: 
     composed = _composed(config, env_config, words, checkpoint)
     start = _built(composed, claim.directory.parent.parent)
     start.trainer.load(checkpoint.state)
-    start.checkpoint, start.claim = checkpoint, claim
+    start.checkpoint, start.claim, start.goes_on = checkpoint, claim, True
     return start
 
 
@@ -157,7 +203,9 @@ def _run_folder(results: Path, name: str) -> Path:
 def _train(start: _Start, sacred_options: Sequence[str]) -> int:
     run, checkpoint, trainer = start.composed.run, start.checkpoint, start.trainer
     since = None
-    if start.claim is not None and checkpoint is not None:
+    if start.claim is not None and start.claim.resumed:
+        since = Position(0, 0)  # without a checkpoint it begins again, and so does its record
+    if start.claim is not None and start.goes_on and checkpoint is not None:
         recorded = SpooledRun.read(start.claim.directory)
         ended = recorded is not None and recorded.run["status"] == "COMPLETED"
         if ended and trainer.t_env >= run.t_max:
@@ -333,6 +381,7 @@ class _Tracker:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.watch: Callable[[int, Mapping[str, float]], None] | None = None
         self._handle: RunHandle | None = None
         self._logger = Logger()
 
@@ -342,6 +391,8 @@ class _Tracker:
 
     def log_many(self, metrics: Mapping[str, float], t_env: int, prefix: str = "") -> None:
         self._logger.log_many(metrics, t_env, prefix)
+        if self.watch is not None and prefix == "test_":
+            self.watch(t_env, metrics)
 
     def update(self, t_env: int, n_updates: int) -> None:
         self.console.update(t_env, n_updates)

@@ -14,6 +14,7 @@ class RunConfig(PartConfig):
 
     name: str = Field(description="name of the algorithm, as it appears in tables and plots")
     label: str = Field("", description="free text to find the run by")
+    sweep: str = Field("", description="the sweep that the run belongs to; set by `phalanx work`")
     seed: int = Field(0, ge=0, description="decides everything random in the run")
     t_max: int = Field(2_050_000, ge=0, description="environment steps to train for")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TrackingError
+from ..errors import RunBusyError, TrackingError
 from .files import FileLock
 from .record import LOCK_FILE, SpooledRun, beats, utc_now
 
@@ -45,15 +45,28 @@ def claim_new(parent: Path) -> Claim:
     Raises:
         TrackingError: nothing can be written there.
     """
-    directory = parent / f"{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+    return claim_planned(parent / f"{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}")
+
+
+def claim_planned(directory: Path) -> Claim:
+    """The folder of a run whose name is settled, whether it has begun or not.
+
+    Raises:
+        RunBusyError: another process has it.
+        TrackingError: it cannot be written.
+    """
+    if SpooledRun.read(directory) is not None:
+        return claim_run(directory)
     lock = FileLock(directory / LOCK_FILE)
     try:
-        lock.acquire(task=RECORDING)
+        free = lock.acquire(_MOMENT, task=RECORDING)
     except OSError as error:
         raise TrackingError(
-            f"no run can be recorded in {parent} ({error}). Nothing was started: make room there, or choose "
-            "another folder with local_results_path=DIR."
+            f"no run can be recorded in {directory.parent} ({error}). Nothing was started: make room there, "
+            "or choose another folder with local_results_path=DIR."
         ) from error
+    if not free:
+        raise RunBusyError(f"run {directory.name} cannot be begun: {_holder(lock)} has its folder")
     return Claim(directory, resumed=False, lock=lock)
 
 
@@ -61,7 +74,8 @@ def claim_run(directory: Path) -> Claim:
     """The folder of a recorded run, to continue it.
 
     Raises:
-        TrackingError: another process has it, or it cannot be written; nothing in it was changed.
+        RunBusyError: another process has it; nothing in it was changed.
+        TrackingError: it cannot be written; nothing in it was changed.
     """
     directory = directory.absolute()
     lock = FileLock(directory / LOCK_FILE)
@@ -76,11 +90,9 @@ def claim_run(directory: Path) -> Claim:
             f"{directory} writable."
         ) from error
     if not free:
-        holder = lock.holder()
-        who = f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "a process"
-        raise TrackingError(
-            f"{why}: {who} has it. It is still running, or hands its last points to the database. Wait "
-            "until that has ended, or end it; nothing was changed."
+        raise RunBusyError(
+            f"{why}: {_holder(lock)} has it. It is still running, or hands its last points to the database. "
+            "Wait until that has ended, or end it; nothing was changed."
         )
     recorded = SpooledRun.read(directory)
     if recorded is None:
@@ -90,8 +102,13 @@ def claim_run(directory: Path) -> Claim:
             "new run from its checkpoint."
         )
     if not lock.works and recorded.run["status"] == "RUNNING" and beats(recorded):
-        raise TrackingError(
+        raise RunBusyError(
             f"{why}: it has shown a sign of life within the last two minutes, so it is still running "
             "(its disk has no locks to tell for sure). Wait two minutes after it was killed."
         )
     return Claim(directory, resumed=True, lock=lock)
+
+
+def _holder(lock: FileLock) -> str:
+    holder = lock.holder()
+    return f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "a process"

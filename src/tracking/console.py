@@ -95,7 +95,7 @@ class Console:
         if t_env > steps:
             parts.append(f"{(t_env - steps) / seconds:,.0f} steps/s")
             parts.append(f"{(self._now[1] - updates) / seconds:.1f} updates/s")
-        parts += [f"left {_duration(self._seconds_left(now))}"]
+        parts += [f"left {duration(self._seconds_left(now))}"]
         parts += [f"{label} {_number(latest[name])}" for label, name in _SHOWN if name in latest]
         if split:
             parts.append(" ".join(f"{name} {share:.0%}" for name, share in split.items()))
@@ -145,7 +145,7 @@ class Console:
             f"{t_env / max(self._t_max, 1):.1%}",
             f"{(t_env - steps) / seconds:,.0f} steps/s",
             f"{(n_updates - updates) / seconds:.1f} updates/s",
-            f"left {_duration(self._seconds_left(now))}",
+            f"left {duration(self._seconds_left(now))}",
         ]
         latest = self._latest
         facts += [f"{label} {_number(latest[name])}" for label, name in _SHOWN if name in latest]
@@ -173,7 +173,8 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: ``1h05m``, ``2m10s``, ``9s``; ``?`` where it is not known."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(int(seconds), 60)

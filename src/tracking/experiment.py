@@ -158,7 +158,8 @@ def run_experiment(
         sacred_options: command line options of Sacred's, e.g. ``["-c", "a comment"]``.
         mongo_url: the user's MongoDB; ``none`` for no database at all.
         mongo_db: name of the database.
-        claim: the folder of an earlier run to go on with, under its number; released at the end.
+        claim: the folder to record in, that of an earlier run to go on with under its number, or one whose
+            name is settled; released at the end.
         since: the checkpoint it continues from; points recorded after it are dropped.
 
     Raises:
@@ -177,7 +178,8 @@ def run_experiment(
             database=mongo_db,
             sacred_address=options.pop("--mongo_db", None),
         )
-        resumed, unobserved = claim is not None, bool(options.get("--unobserved"))
+        resumed = claim is not None and claim.resumed
+        unobserved = bool(options.get("--unobserved"))
         if claim is None or unobserved:
             folder = UNOBSERVED_FOLDER if unobserved else RUNS_FOLDER
             claim = claim_new(results_dir.absolute() / folder)

@@ -10,6 +10,7 @@ from typing import Any
 # Config keys that change where or under which name a run is recorded, not what it computes.
 BOOKKEEPING = (
     "label",
+    "sweep",
     "resume",
     "checkpoint_path",
     "mongo_url",
