@@ -81,7 +81,8 @@ class Worker:
         status, self._child = self._child.exitcode, None
         table = open_table(self._directory)
         end = Claims(table.directory, table.stale_after).standing(row.number)
-        self._say(f"row {row.number} ({row.label}): {_told(status, end)}")
+        if told := _told(status, end):
+            self._say(f"row {row.number} ({row.label}): {told}")
         if status == TRY_AGAIN and not asked:
             asked.append(signal.SIGTERM)  # whoever asked the child meant all of us
 
@@ -119,7 +120,8 @@ def _told(status: int | None, standing: Standing) -> str:
     if standing.end in FINAL or standing.end == STOPPED:
         sentence = str((standing.said or {}).get("sentence", "")).partition("\n")[0]
         return f"{standing.end}{': ' if sentence else ''}{sentence}"
-    return "another worker has it" if status == 0 else f"its process ended with status {status}"
+    # With 0 another worker was faster.
+    return f"its process ended with status {status}" if status else ""
 
 
 def _in_child(directory: Path, number: int, parent: int) -> None:
