@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import compiled
+from .attention import Folded
 from .normed import ActionHead
-from .transformer import Attention, AttentionDecoder, DecodeBlock, RecurrentDecoder
+from .transformer import AttentionDecoder, DecodeBlock, RecurrentDecoder
 
 
 class Decoding(Protocol):
@@ -101,36 +102,6 @@ class _AttentionDecoding:
         return self._first.choose_all(table, offsets)
 
 
-class _Products:
-    """What remains of attentions' four products when what is looked at is kept as it came.
-
-    That with the keys' weights is made on the query's side, ``q . (K x + b) = (K^T q) . x + const``, and that
-    with the values' after the sum, as weights add up to one. Axes: L attentions of the same shape.
-
-    Attributes:
-        query: (L, h D, D). query_bias: (L, h D).
-        out: (L, h D, D), of what is taken. out_bias: (L, 1, D).
-    """
-
-    def __init__(self, *attentions: Attention) -> None:
-        L, h, D = len(attentions), attentions[0].heads, attentions[0].out.out_features
-        query, key, value, out = (
-            torch.stack([layer.weight for layer in layers])
-            for layers in zip(*((a.query, a.key, a.value, a.out) for a in attentions), strict=True)
-        )
-        query_bias, value_bias, out_bias = (
-            torch.stack([layer.bias for layer in layers])[:, None]
-            for layers in zip(*((a.query, a.value, a.out) for a in attentions), strict=True)
-        )
-        self.out_bias = torch.baddbmm(out_bias, value_bias, out.mT)
-        # By head: of queries, keys and values (L h, d, D), of outputs (L h, D, d).
-        query, key, value = (x.view(L * h, -1, D) for x in (query, key * (D // h) ** -0.5, value))
-        out = out.view(L, D, h, -1).transpose(1, 2).flatten(0, 1)
-        self.query = torch.bmm(key.mT, query).view(L, -1, D)
-        self.query_bias = torch.bmm(query_bias.view(L * h, 1, -1), key).view(L, -1)
-        self.out = torch.bmm(out, value).mT.reshape(L, -1, D)
-
-
 class _Block:
     """A block at work.
 
@@ -141,7 +112,7 @@ class _Block:
 
     def __init__(self, block: DecodeBlock, rep: Tensor, head: nn.Sequential | None = None) -> None:
         N, M, D = rep.shape
-        products = _Products(block.actions, block.agents)
+        products = Folded(block.actions, block.agents)
         self._block, self._head = block, head
         self._query, _ = products.query
         self._query_bias, _ = products.query_bias

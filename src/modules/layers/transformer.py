@@ -8,8 +8,8 @@ al., 2022).
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .attention import Attention
 from .normed import HIDDEN_GAIN, linear
 
 SMALL_GAIN = 0.01
@@ -32,35 +32,9 @@ def value_head(width: int) -> nn.Sequential:
     return nn.Sequential(*head_base(width), linear(width, 1, SMALL_GAIN))
 
 
-class Attention(nn.Module):
-    """Scaled dot-product attention of queries to keys and values of another sequence.
-
-    Args:
-        width: D.
-        heads: they divide D.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = linear(width, width, SMALL_GAIN)
-        self.key, self.value = (linear(width, width, SMALL_GAIN) for _ in range(2))
-        self.out = linear(width, width, SMALL_GAIN)
-
-    def forward(self, query: Tensor, source: Tensor, *, causal: bool) -> Tensor:
-        """What each position of ``query`` (M, N, D) takes from ``source`` (M, N, D), (M, N, D).
-
-        Args:
-            causal: positions look at themselves and earlier ones only.
-        """
-        M, N, D = query.shape
-        q, k, v = (
-            x.view(M, N, self.heads, D // self.heads).transpose(1, 2)
-            for x in (self.query(query), self.key(source), self.value(source))
-        )
-        taken = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        y: Tensor = self.out(taken.transpose(1, 2).flatten(2))
-        return y
+def attention(width: int, heads: int) -> Attention:
+    """Attention between positions of this width."""
+    return Attention(width, width, width, heads, lambda i, o: linear(i, o, SMALL_GAIN))
 
 
 class EncodeBlock(nn.Module):
@@ -68,7 +42,7 @@ class EncodeBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attention, self.mlp = Attention(width, heads), feed_forward(width)
+        self.attention, self.mlp = attention(width, heads), feed_forward(width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +84,7 @@ class DecodeBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.actions, self.agents = Attention(width, heads), Attention(width, heads)
+        self.actions, self.agents = attention(width, heads), attention(width, heads)
         self.mlp = feed_forward(width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
 
