@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from phalanx.envs.protocol import Discrete, EnvSpec
+from phalanx.modules.policies.base import Seen
 from phalanx.modules.policies.transformer import TransformerPolicy
 
 SIZES = (176, 322, 18)  # O, S, A of MMM2
@@ -53,9 +54,11 @@ def compare(agents: int, battles: int, rounds: int) -> str:
     obs = torch.rand(battles, agents, O)
     avail = torch.rand(battles, agents, A) < 0.5
     avail[..., 0] = True
+    alive = torch.ones(battles, agents, dtype=torch.bool)
+    seen = Seen(obs, torch.zeros(battles, S), avail, alive, torch.zeros(battles))
 
     def cached() -> Tensor:
-        return policy.act(obs, avail, {}, 0, False, torch.Generator())[0]
+        return policy.act(seen, {}, 0, False, torch.Generator())[0]
 
     def without() -> Tensor:
         return anew(policy, obs, avail)

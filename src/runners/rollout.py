@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..data.store import EpisodeStore
 from ..envs.protocol import Env, Timestep
-from ..modules.policies.base import Policy
+from ..modules.policies.base import Policy, Seen
 
 
 class EpisodeStats:
@@ -78,6 +78,7 @@ class Rollout:
         self._steps = np.zeros(B, np.int64)  # steps of the episode
         self._return = np.zeros(B, np.float64)
         self._seen: Timestep | None = None
+        self._everyone = torch.ones(B, env.spec.n_agents, dtype=torch.bool)
 
     @property
     def started(self) -> bool:
@@ -116,14 +117,8 @@ class Rollout:
         """
         assert self._seen is not None, "restart() comes first"
         start = time.perf_counter()
-        seen = self._seen
         actions, self._carry = self.policy.act(
-            torch.from_numpy(seen.obs).to(self.device),
-            torch.from_numpy(seen.avail_actions).to(self.device, torch.bool),
-            self._carry,
-            t_env,
-            test_mode,
-            self._generator,
+            self._shown(self._seen), self._carry, t_env, test_mode, self._generator
         )
         taken = actions.cpu().numpy()
         acted = time.perf_counter()
@@ -140,6 +135,20 @@ class Rollout:
         self.seconds["act"] += acted - start
         self.seconds["env"] += time.perf_counter() - acted
         return done
+
+    def _shown(self, seen: Timestep) -> Seen:
+        """What the policy may look at, on its device."""
+        obs, state, avail = map(torch.from_numpy, (seen.obs, seen.state, seen.avail_actions))
+        alive = self._everyone if seen.alive is None else torch.from_numpy(seen.alive)
+        # Copies that were just reset may show the reward of the episode before.
+        reward = torch.from_numpy(np.where(self._steps > 0, seen.reward, np.float32(0)))
+        return Seen(
+            obs.to(self.device),
+            state.to(self.device),
+            avail.to(self.device, torch.bool),
+            alive.to(self.device),
+            reward.to(self.device),
+        )
 
     def _finish(self, rows: NDArray[np.int64], after: Timestep) -> None:
         broken = after.info.get("broken")

@@ -15,7 +15,7 @@ from ...registry import POLICIES, PartConfig
 from ..action_selectors.epsilon_greedy import linear_schedule
 from ..agents.base import Agent
 from ..layers.distributions import MASKED, distribution_of
-from .base import Evaluation, StochasticPolicy
+from .base import Evaluation, Seen, StochasticPolicy
 
 
 def with_floor(logits: Tensor, avail_actions: Tensor, epsilon: float) -> Tensor:
@@ -70,21 +70,20 @@ class ActorPolicy(StochasticPolicy):
     @torch.no_grad()
     def act(
         self,
-        obs: Tensor,
-        avail_actions: Tensor,
+        seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
-        out = self.agent(obs[:, None], carry["last_actions"][:, None], carry["hidden"])
+        """Actions for what is ``seen``, and the next carry."""
+        out = self.agent(seen.obs[:, None], carry["last_actions"][:, None], carry["hidden"])
         outputs = out.values[:, 0]
         if not test_mode:
             self._epsilon = self.epsilon(t_env)
-            outputs = with_floor(outputs, avail_actions, self._epsilon)
+            outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
         draws = None if test_mode and self._greedy else generator
-        actions = self.draw(outputs, avail_actions, draws)
+        actions = self.draw(outputs, seen.avail_actions, draws)
         last = actions + 1 if self._discrete else carry["last_actions"]
         return actions, {"hidden": out.carry, "last_actions": last}
 

@@ -4,12 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ...data.chunks import Chunks
+from ...data.batch import EpisodeBatch
+from ...data.chunks import Chunks, alive_of
+
+
+class Seen(NamedTuple):
+    """All that a policy may look at before a team acts, in B copies of an environment.
+
+    A policy takes what it needs; what another one needs later becomes a field and changes no signature.
+    """
+
+    obs: Tensor  # (B, N, O)
+    state: Tensor  # (B, S)
+    avail_actions: Tensor  # (B, N, A) bool
+    alive: Tensor  # (B, N) bool, all true where the environment does not tell
+    reward: Tensor  # (B,) of the step before, 0 at the start of an episode
+
+    @classmethod
+    def of(cls, batch: EpisodeBatch, t: int) -> Seen:
+        """What was seen at entry ``t`` of each row; before the first one there is no reward."""
+        reward = batch.reward[:, t - 1] if t else torch.zeros_like(batch.reward[:, 0])
+        return cls(
+            obs=batch.obs[:, t],
+            state=batch.state[:, t],
+            avail_actions=batch.avail_actions[:, t],
+            alive=alive_of(batch)[:, t],
+            reward=reward,
+        )
 
 
 class Policy(Protocol):
@@ -27,14 +53,13 @@ class Policy(Protocol):
 
     def act(
         self,
-        obs: Tensor,
-        avail_actions: Tensor,
+        seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry.
+        """Actions for what is ``seen``, and the next carry.
 
         They are (B, N) int64, or (B, N, D) float32 where continuous (A = 0).
         """

@@ -25,7 +25,7 @@ from ..layers.transformer import (
     head_base,
     value_head,
 )
-from .base import Evaluation, StochasticPolicy
+from .base import Evaluation, Seen, StochasticPolicy
 
 
 def tokens_of(actions: Tensor, choices: int) -> Tensor:
@@ -137,18 +137,18 @@ class TransformerPolicy(StochasticPolicy):
 
     def act(
         self,
-        obs: Tensor,
-        avail_actions: Tensor,
+        seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actions for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
+        """Actions for what is ``seen``, and the next carry."""
         order = carry.get("order")
         draws = None if test_mode and self._config.test_greedy else generator
         with torch.inference_mode():
-            rep, avail = self.encode(obs, order), _permuted(avail_actions, order)
+            rep = self.encode(seen.obs, order)
+            avail = _permuted(seen.avail_actions, order)
             actions = _restored(self.decode(rep, avail, draws), order)
         return actions.clone(), carry  # the clone is an ordinary tensor
 

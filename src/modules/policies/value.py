@@ -13,6 +13,7 @@ from ...envs.protocol import EnvSpec
 from ...registry import POLICIES, PartConfig
 from ..action_selectors.epsilon_greedy import EpsilonGreedy
 from ..agents.base import Agent, AgentOutput
+from .base import Seen
 
 
 @POLICIES.register("value")
@@ -47,17 +48,16 @@ class ValuePolicy(nn.Module):
     @torch.no_grad()
     def act(
         self,
-        obs: Tensor,
-        avail_actions: Tensor,
+        seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actions (B, N) for obs (B, N, O) under avail_actions (B, N, A) bool, and the next carry."""
-        out = self.agent(obs[:, None], carry["last_actions"][:, None], carry["hidden"])
+        """Actions (B, N) for what is ``seen``, and the next carry."""
+        out = self.agent(seen.obs[:, None], carry["last_actions"][:, None], carry["hidden"])
         actions = self.action_selector.select(
-            out.values[:, 0], avail_actions, t_env, test_mode, generator
+            out.values[:, 0], seen.avail_actions, t_env, test_mode, generator
         )
         return actions, {"hidden": out.carry, "last_actions": actions + 1}
 

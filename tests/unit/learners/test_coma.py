@@ -11,6 +11,7 @@ import torch
 from phalanx.errors import ConfigError
 from phalanx.learners.coma import counterfactual_advantage
 from phalanx.modules.policies.actor import with_floor
+from phalanx.modules.policies.base import Seen
 
 from ..modules.toys import ACTIONS, CPU, SPEC, assemble, random_batch
 
@@ -122,7 +123,7 @@ def test_floor_falls_and_acting_and_learning_agree_on_it() -> None:
     generator = torch.Generator().manual_seed(0)
     for t_env, epsilon in ((0, 0.5), (50, 0.3), (500, 0.1)):
         carry = policy.init_carry(2, CPU)
-        policy.act(batch.obs[:, 0], batch.avail_actions[:, 0], carry, t_env, False, generator)
+        policy.act(Seen.of(batch, 0), carry, t_env, False, generator)
         assert policy.metrics(t_env) == {"epsilon": pytest.approx(epsilon)}
         p = policy.unroll(batch)[:, 0].exp()
         may = batch.avail_actions[:, 0]
@@ -130,7 +131,7 @@ def test_floor_falls_and_acting_and_learning_agree_on_it() -> None:
         assert bool((p >= least[..., None] - 1e-6)[may].all())
         assert not p[~may].any()
         drawn = [
-            policy.act(batch.obs[:, 0], may, carry, t_env, False, generator)[0] for _ in range(3000)
+            policy.act(Seen.of(batch, 0), carry, t_env, False, generator)[0] for _ in range(3000)
         ]
         share = torch.nn.functional.one_hot(torch.stack(drawn), A).float().mean(0)
         torch.testing.assert_close(share, p, atol=0.05, rtol=0)

@@ -23,6 +23,7 @@ from phalanx.modules.layers.distributions import (
     MixedDistribution,
 )
 from phalanx.modules.policies.actor import ActorPolicy
+from phalanx.modules.policies.base import Seen
 
 from ..modules.toys import ACTIONS, CPU, SPEC, assemble, random_batch
 
@@ -81,8 +82,7 @@ def acted(policy: ActorPolicy, spec: EnvSpec = SPEC, steps: int = 9) -> EpisodeB
     start = {k: v.clone() for k, v in carry.items()}
     taken = []
     for t in range(steps):
-        seen = (batch.obs[:, t], batch.avail_actions[:, t])
-        actions, carry = policy.act(*seen, carry, 0, False, generator)
+        actions, carry = policy.act(Seen.of(batch, t), carry, 0, False, generator)
         taken.append(actions)
     return replace(batch, actions=torch.stack(taken, dim=1), carry=start)
 

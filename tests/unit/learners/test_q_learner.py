@@ -13,6 +13,7 @@ from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.learners.q_learner import QLearner
 from phalanx.learners.targets import td_lambda_target, td_target
 from phalanx.modules.mixers.base import Choice, Mixer
+from phalanx.modules.policies.base import Seen
 from phalanx.registry import MIXERS, WORLD_MODELS
 
 from ..modules.toys import CPU, assemble, random_batch
@@ -244,8 +245,8 @@ def test_learns_a_game_of_two(mixer: str) -> None:
     for _ in range(300):
         learner.learn(batch, 0)
     carry = learner.policy.init_carry(1, CPU)
-    args = (batch.obs[:1, 0], batch.avail_actions[:1, 0], carry, 0, True, torch.Generator())
-    chosen, _ = learner.policy.act(*args)
+    seen = Seen(*(field[:1] for field in Seen.of(batch, 0)))
+    chosen, _ = learner.policy.act(seen, carry, 0, True, torch.Generator())
     assert chosen.tolist() == [[1, 1]]
     values = learner.policy.unroll(batch).values[0, 0]
     if mixer == "none":  # own action's mean over what the other does

@@ -9,7 +9,7 @@ import torch
 
 from phalanx.data.chunks import Chunks, Cutting
 from phalanx.modules.agents.base import Agent
-from phalanx.modules.policies.base import StochasticPolicy
+from phalanx.modules.policies.base import Seen, StochasticPolicy
 from phalanx.registry import AGENTS, POLICIES
 
 from .toys import CPU, SPEC, assemble, random_batch
@@ -74,7 +74,7 @@ def test_acting_step_by_step_follows_the_unrolled_values(name: str) -> None:
     generator = torch.Generator()
     for t in range(5):
         avail = batch.avail_actions[:, t]
-        actions, carry = policy.act(batch.obs[:, t], avail, carry, 0, True, generator)
+        actions, carry = policy.act(Seen.of(batch, t), carry, 0, True, generator)
         best = unrolled.values[:, t].masked_fill(~avail, -torch.inf).argmax(-1)
         assert torch.equal(actions, best)
         carry["last_actions"] = batch.actions[:, t] + 1  # go on with what the episode really did
@@ -91,8 +91,7 @@ def test_greedy_acting_takes_what_evaluation_calls_most_likely(name: str) -> Non
     start = {k: v[:, None].clone() for k, v in carry.items()}
     taken = []
     for t in range(5):
-        seen = (batch.obs[:, t], batch.avail_actions[:, t])
-        actions, carry = policy.act(*seen, carry, 0, True, generator)
+        actions, carry = policy.act(Seen.of(batch, t), carry, 0, True, generator)
         taken.append(actions)
     batch = replace(batch, actions=torch.stack(taken, dim=1))
     cutting = Cutting.of(batch, 5)
@@ -127,12 +126,11 @@ def test_zeros_restart_a_row() -> None:
     policy = assemble().build("policy")
     batch, generator = random_batch((5, 5)), torch.Generator()
     carry = policy.init_carry(2, CPU)
-    args = (batch.avail_actions[:, 0], carry, 0, True, generator)
-    fresh, _ = policy.act(batch.obs[:, 0], *args)
-    _, carry = policy.act(batch.obs[:, 1], *args)
+    fresh, _ = policy.act(Seen.of(batch, 0), carry, 0, True, generator)
+    _, carry = policy.act(Seen.of(batch, 1), carry, 0, True, generator)
     for tensor in carry.values():
         tensor[0] = 0
-    again, _ = policy.act(batch.obs[:, 0], args[0], carry, 0, True, generator)
+    again, _ = policy.act(Seen.of(batch, 0), carry, 0, True, generator)
     assert torch.equal(again[0], fresh[0])
 
 

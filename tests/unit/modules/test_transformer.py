@@ -17,6 +17,7 @@ from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.learners.ppo import PPOLearner
 from phalanx.modules.layers.decoding import begin
+from phalanx.modules.policies.base import Seen
 from phalanx.modules.policies.transformer import TransformerPolicy, shifted
 
 from .toys import ACTIONS, CPU, SPEC, assemble, random_batch
@@ -171,8 +172,7 @@ def played(policy: TransformerPolicy, spec: EnvSpec) -> EpisodeBatch:
     carry = policy.init_carry(2, CPU, generator)
     taken = []
     for t in range(6):
-        seen = (batch.obs[:, t], batch.avail_actions[:, t])
-        actions, carry = policy.act(*seen, carry, 0, False, generator)
+        actions, carry = policy.act(Seen.of(batch, t), carry, 0, False, generator)
         taken.append(actions)
     return replace(batch, actions=torch.stack(taken, dim=1), carry=carry)
 
@@ -189,8 +189,7 @@ def evaluated(policy: TransformerPolicy, batch: EpisodeBatch) -> tuple[Tensor, T
 def greedy(policy: TransformerPolicy, carry: dict[str, Tensor]) -> EpisodeBatch:
     """Episodes of one step with the policy's most likely actions, every agent having its own mask."""
     batch = random_batch((1,) * len(ORDERS))
-    seen = (batch.obs[:, 0], batch.avail_actions[:, 0])
-    actions, _ = policy.act(*seen, carry, 0, True, torch.Generator())
+    actions, _ = policy.act(Seen.of(batch, 0), carry, 0, True, torch.Generator())
     return replace(batch, actions=actions[:, None], carry=carry)
 
 
@@ -322,7 +321,7 @@ def test_what_bootstraps_the_decoders_values_is_of_available_actions_and_draws_n
     policy = make("mat_decoder")
     obs, avail, _ = moments()
     avail = torch.ones_like(avail)
-    first = policy.act(obs, avail, {}, 0, True, torch.Generator())[0][:, 0]
+    first = policy.decode(policy.encode(obs), avail, None)[:, 0]
     fewer = avail.clone()
     fewer[torch.arange(len(fewer)), 0, first] = False
     before = torch.get_rng_state()

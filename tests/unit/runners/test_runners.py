@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phalanx.data.replay import EpisodeReplay
 from phalanx.envs.protocol import Discrete, EnvSpec, Timestep
-from phalanx.modules.policies.base import Policy
+from phalanx.modules.policies.base import Policy, Seen
 from phalanx.registry import RUNNERS, PartConfig
 from phalanx.runners.rollout import Rollout, play_episodes
 
@@ -32,7 +32,8 @@ class Counting:
         self.spec, self.num_envs, self.broken = SPEC, num_envs, broken
         self.episode = np.full(num_envs, -1)
         self.t = np.zeros(num_envs, np.int64)
-        self.done = np.zeros(num_envs, bool)
+        self.done = np.ones(num_envs, bool)  # nothing has begun
+        self.paid = np.zeros(num_envs, np.float32)  # a reset leaves what was paid last
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         chosen = np.ones(self.num_envs, bool) if mask is None else mask
@@ -44,7 +45,8 @@ class Counting:
     def step(self, actions: NDArray[np.int64]) -> Timestep:
         assert actions.shape == (self.num_envs, 2)
         self.t[~self.done] += 1
-        self.done = self.t >= self._length()
+        self.paid[~self.done] = self.t[~self.done]
+        self.done |= self.t >= self._length()
         return self._show()
 
     def _length(self) -> NDArray[np.int64]:
@@ -56,7 +58,7 @@ class Counting:
             obs=np.repeat(obs[:, None], 2, 1),
             state=self.t[:, None].astype(np.float32),
             avail_actions=np.ones((self.num_envs, 2, 4), np.uint8),
-            reward=self.t.astype(np.float32),
+            reward=self.paid.copy(),
             terminated=self.done.copy(),
             truncated=np.zeros(self.num_envs, bool),
             alive=None,
@@ -71,10 +73,11 @@ class Counting:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"episode": self.episode.copy(), "t": self.t.copy(), "done": self.done.copy()}
+        return {name: getattr(self, name).copy() for name in ("episode", "t", "done", "paid")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.episode, self.t, self.done = (state[k].copy() for k in ("episode", "t", "done"))
+        for name, value in state.items():
+            setattr(self, name, value.copy())
 
     def close(self) -> None:
         pass
@@ -90,16 +93,19 @@ class Drawing:
 
     def act(
         self,
-        obs: Tensor,
-        avail_actions: Tensor,
+        seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        begun = obs[:, 0, 2] == 0
+        t = seen.obs[:, 0, 2]
+        begun = (t == 0) & (seen.obs[:, 0, 1] >= 0)
         assert (carry["steps"][begun] == 0).all()
-        actions = torch.randint(4, obs.shape[:2], generator=generator)
+        assert torch.equal(seen.state[:, 0], t)
+        assert torch.equal(seen.reward, t)  # what the step before paid, nothing at the start
+        assert seen.alive.all()
+        actions = torch.randint(4, seen.obs.shape[:2], generator=generator)
         return actions, {"steps": carry["steps"] + 1}
 
 
