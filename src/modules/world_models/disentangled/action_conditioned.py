@@ -139,17 +139,16 @@ class ActionConditioned(Branch):
         if self.prior is None:
             return states, first
         floor = torch.where(avail, 0.0, torch.finfo(values.dtype).min)
-        known = None
+        known, zero = None, hidden.new_zeros(1, 1, 1)
         for step in range(self.settings.horizon):
             if step > 0:
                 latent = self.settings.of_agents(states[-1])
-                decoded = self.autoencoder.decode(latent, operators)
-                if self.settings.residual:
-                    if known is None:
-                        start = self.settings.of_agents(states[0])
-                        known = hidden - self.autoencoder.decode(start, operators)
-                    decoded = decoded + known
-                values = self._head(decoded)
+                if (
+                    self.settings.residual and known is None
+                ):  # what the latent at the start leaves out
+                    start = self.settings.of_agents(states[0])
+                    known = hidden - self.autoencoder.decode(start, operators, zero)
+                values = self._head(self.autoencoder.decode(latent, operators, known))
             if self._kind == "greedy" and not torch.is_grad_enabled():
                 actions = (values + floor).argmax(dim=-1) + 1
             else:

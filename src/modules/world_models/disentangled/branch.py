@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ...layers.packing import Packing
 from .gala import GALA, Operators
 from .gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
+from .parts import linear_of_parts
 from .scale import mean_over_living
-from .vae import JointAutoEncoder, TransitionVAE, linear_of_parts
+from .vae import JointAutoEncoder, TransitionVAE
 
 Draw = Callable[[torch.Size], Tensor]
 """Standard normal noise of a given shape, one row per entry."""

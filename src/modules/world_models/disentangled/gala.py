@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...layers.packing import Packing
 from .gaussian import Gaussian
+from .parts import linear_of_parts
 from .scan import graph_scan
 
 
@@ -74,11 +75,13 @@ class GraphLayer(nn.Module):
         """(R, N, out) for x (R, N, features) and operator (R, N, N)."""
         out, features = self.weight.shape
         if features <= out:  # the operator goes where the features are fewer
-            y = F.linear(torch.bmm(operator, x), self.weight, self.bias)
-            return y if self.own is None else y + F.linear(x, self.own)
+            y = F.linear(torch.bmm(operator, x).flatten(0, 1), self.weight, self.bias)
+            if self.own is not None:
+                y = y.addmm_(x.flatten(0, 1), self.own.t())
+            return y.view(*x.shape[:2], -1)
         y = F.linear(x, self.weight)
         if self.own is not None:
-            return torch.baddbmm(F.linear(x, self.own, self.bias), operator, y)
+            return F.linear(x, self.own, self.bias).baddbmm_(operator, y)
         return (
             torch.bmm(operator, y) if self.bias is None else torch.baddbmm(self.bias, operator, y)
         )
@@ -145,29 +148,35 @@ class GALA(nn.Module):
         y: Tensor = self.second(torch.relu(self.project(x, operators)), operators.smooth)
         return y
 
-    def decode(self, latent: Tensor, operators: Operators) -> Tensor:
-        """Features (R, N, F) of latent (R, N, Z)."""
-        y: Tensor = self.fourth(self.expand(latent, operators))
-        return y
+    def decode(self, latent: Tensor, operators: Operators, onto: Tensor | None = None) -> Tensor:
+        """Features (R, N, F) of latent (R, N, Z); ``onto`` (R, N, F) takes the place of the bias."""
+        return _last(self.fourth, self.expand(latent, operators), onto)
 
     def decode_change(self, before: Tensor, after: Tensor, operators: Operators) -> Tensor:
         """``decode(after) - decode(before)`` (R, N, F): the last weights are applied once."""
-        change = self.expand(after, operators) - self.expand(before, operators)
-        return F.linear(change, self.fourth.weight)
+        pairs = zip(self.expand(after, operators), self.expand(before, operators), strict=True)
+        return _last(self.fourth, [new - old for new, old in pairs], after.new_zeros(1, 1, 1))
 
     def decode_both(self, latent: Tensor, operators: Operators) -> tuple[Tensor, Tensor]:
         """Latent of the step before (R, N, Z) and features (R, N, F), where recurrent."""
         assert self.fourth_latent is not None, (
             "only a recurrent auto-encoder knows an earlier latent"
         )
-        hidden = self.expand(latent, operators)
-        return self.fourth_latent(hidden), self.fourth(hidden)
+        parts = self.expand(latent, operators)
+        return _last(self.fourth_latent, parts), _last(self.fourth, parts)
 
-    def expand(self, latent: Tensor, operators: Operators) -> Tensor:
-        """What the last weights are applied to: the decoder up to its last operator.
+    def expand(self, latent: Tensor, operators: Operators) -> list[Tensor]:
+        """What the last weights are applied to, in parts: the decoder up to its last operator.
 
-        (R, N, hidden), or with own rows (R, N, 2 hidden): sharpened, then the node's own.
+        (R, N, hidden) sharpened, and with own rows another of the nodes' own.
         """
         hidden = torch.relu(self.third(latent, operators.sharpen))
         sharpened = torch.bmm(operators.sharpen, hidden)
-        return torch.cat([sharpened, hidden], dim=-1) if self.own_rows else sharpened
+        return [sharpened, hidden] if self.own_rows else [sharpened]
+
+
+def _last(layer: nn.Linear, parts: list[Tensor], onto: Tensor | None = None) -> Tensor:
+    """``layer`` (R, N, out) of what :meth:`GALA.expand` gives."""
+    base = None if onto is None else onto.flatten(0, 1)
+    rows = linear_of_parts(layer, [part.flatten(0, 1) for part in parts], base)
+    return rows.view(*parts[0].shape[:2], -1)

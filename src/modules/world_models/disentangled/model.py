@@ -106,7 +106,7 @@ class Disentangled(WorldModel):
         )
         weight_st_rec: float = Field(1.0, ge=0, description="beta 5, static reconstruction error")
         train_share: float = Field(
-            0.2,
+            0.25,
             gt=0,
             le=1,
             description="share of the episodes, drawn anew for each update, the world model learns from",

@@ -31,7 +31,8 @@ class Static(ObservingBranch):
 
     def imagine(self, obs: Tensor, entries: Entries) -> list[Tensor]:
         """What the reconstruction of obs (P, N, O) is made of, before the last weights; time adds nothing."""
-        return [self._features(obs, entries)]
+        operators = entries.operators
+        return self.autoencoder.expand(self.autoencoder.encode(obs, operators), operators)
 
     def losses(self, obs: Tensor, entries: Entries) -> dict[str, Tensor]:
         """``rec``: share of the variance of living agents' obs (P, N, O) that is lost."""
@@ -39,8 +40,8 @@ class Static(ObservingBranch):
 
     def reconstruct(self, obs: Tensor, entries: Entries) -> Tensor:
         """(P, N, O) what is left of obs (P, N, O)."""
-        guess: Tensor = self.autoencoder.fourth(self._features(obs, entries))
-        return guess
+        operators = entries.operators
+        return self.autoencoder.decode(self.autoencoder.encode(obs, operators), operators)
 
     def context(self, states: list[Tensor]) -> Tensor:
         """(P, C) from what :meth:`imagine` gives.
@@ -49,7 +50,3 @@ class Static(ObservingBranch):
         linear in that, which is narrower.
         """
         return aggregate(self.aggregate, [features.flatten(1) for features in states])
-
-    def _features(self, obs: Tensor, entries: Entries) -> Tensor:
-        operators = entries.operators
-        return self.autoencoder.expand(self.autoencoder.encode(obs, operators), operators)

@@ -5,8 +5,6 @@ Axes: R rows (moments of episodes), N agents, F features, Z latent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,15 +12,7 @@ from torch.nn import functional as F
 from ...layers.packing import Packing
 from .gala import Operators
 from .gaussian import MEAN_BOUND, Gaussian, bounded_mean
-
-
-def linear_of_parts(layer: nn.Linear, parts: Sequence[Tensor]) -> Tensor:
-    """``layer`` applied to ``parts`` (R, F_i) laid side by side, without laying them there."""
-    weights = torch.split(layer.weight, [part.shape[1] for part in parts], dim=1)
-    total = F.linear(parts[0], weights[0], layer.bias)
-    for part, weight in zip(parts[1:], weights[1:], strict=True):
-        total.addmm_(part, weight.t())
-    return total
+from .parts import linear_of_parts
 
 
 class TransitionVAE(nn.Module):
@@ -145,9 +135,10 @@ class JointAutoEncoder(nn.Module):
         """Code (R, N, Z') of x (R, N, F)."""
         return self._split(self.second(torch.relu(self.project(x, operators))))
 
-    def decode(self, latent: Tensor, operators: Operators) -> Tensor:
-        """Features (R, N, F) of latent (R, N, Z)."""
-        return self._split(self.fourth(self._expand(latent)))
+    def decode(self, latent: Tensor, operators: Operators, onto: Tensor | None = None) -> Tensor:
+        """Features (R, N, F) of latent (R, N, Z); ``onto`` (R, N, F) takes the place of the bias."""
+        base = None if onto is None else onto.flatten(1)
+        return self._split(linear_of_parts(self.fourth, [self._expand(latent)], base))
 
     def decode_change(self, before: Tensor, after: Tensor, operators: Operators) -> Tensor:
         """``decode(after) - decode(before)`` (R, N, F)."""
