@@ -1,0 +1,285 @@
+"""Structured state spaces (S4, S4D): whole rows by convolution, single steps by a recurrence of O(N).
+
+    x' = A x + B u,  y = C x + D u,  of each of H features, with a state of N numbers and a step of its own.
+
+Axes: M rows, L steps, H features, N states, half of which stand for conjugate pairs: sums over all states are
+twice the real part of sums over these.
+
+What is learnt is C, never a truncated form of it that belongs to one length (the published code's parameter,
+which it rewrites when a longer row comes): a kernel is C applied to the states that follow an impulse, so
+its first steps are the same for every length.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Kernel = Literal["dplr", "s4d_legs", "s4d_lin"]
+Discretisation = Literal["bilinear", "zoh"]
+Trained = Literal["none", "dt", "all"]
+
+
+def legs(states: int) -> tuple[Tensor, Tensor]:
+    """HiPPO-LegS: A (N, N) and B (N,), by which states fit polynomials to all input (Gu et al., 2020)."""
+    n = torch.arange(states, dtype=torch.float64)
+    B = (2 * n + 1).sqrt()
+    return -(torch.outer(B, B).tril(-1) + torch.diag(n + 1)), B
+
+
+class Normal(NamedTuple):
+    """HiPPO-LegS by its eigenvectors: ``A = V (diag(eigenvalues) - P P*) V*`` (Gu et al., 2022)."""
+
+    eigenvalues: Tensor  # (N,) complex, conjugate pairs, real parts -1/2
+    P: Tensor  # (N,) complex
+    B: Tensor  # (N,) complex
+    V: Tensor  # (N, N) complex
+
+
+def normal_plus_low_rank(states: int) -> Normal:
+    """See :class:`Normal`; the first half has the positive imaginary parts, rising."""
+    A, B = legs(states)
+    P = (torch.arange(states, dtype=torch.float64) + 0.5).sqrt()
+    # A + P P^T is -1/2 plus a skew part, and i times that is Hermitian.
+    S = A + torch.outer(P, P)
+    values, V = torch.linalg.eigh((S - S.mT) / 2 * -1j)
+    order = torch.cat([values.argsort()[states // 2 :], values.argsort()[: states // 2].flip(0)])
+    values, V = values[order], V[:, order]
+    # Eigenvectors of a pair are conjugate up to a phase of their own, which this makes the same.
+    V[:, states // 2 :] = V[:, : states // 2].conj()
+    P, B = (V.mH @ x.to(V.dtype) for x in (P, B))
+    return Normal(torch.complex(torch.full_like(values, -0.5), values), P, B, V)
+
+
+class System(NamedTuple):
+    """A discrete state space ``x' = a x + b u``; where there is a P, the bilinear form of one with rank one.
+
+    All are (H, N/2), complex.
+    """
+
+    a: Tensor
+    b: Tensor
+    P: Tensor | None = None
+    solve: Tensor | None = None  # 1 / (2 / dt - eigenvalues)
+    share: Tensor | None = None  # P* solve over 1 + P* solve P
+
+    def advance(self, x: Tensor, u: Tensor | None) -> Tensor:
+        """States (..., H, N/2) after x, given u (..., H), or no input."""
+        if self.P is None:
+            after = self.a * x
+            return after if u is None else after + self.b * u[..., None]
+        assert self.solve is not None
+        assert self.share is not None
+        pushed = self.a * x - self.P * _both((self.P.conj() * x).sum(-1, keepdim=True))
+        if u is not None:
+            pushed = pushed + self.b * u[..., None]
+        drawn = _both((self.share * pushed).sum(-1, keepdim=True))
+        return self.solve * (pushed - self.P * drawn)
+
+
+def discretised(
+    eigenvalues: Tensor, B: Tensor, dt: Tensor, rule: Discretisation, P: Tensor | None = None
+) -> System:
+    """A system in steps of ``dt`` (H, 1), its continuous form being (N/2,).
+
+    With P (N/2,) A is ``diag(eigenvalues) - P P*``, and a and b are what is inverted by Woodbury's identity,
+    ``2 / dt + eigenvalues`` and ``2 B``.
+    """
+    if P is not None:
+        solve = 1 / (2 / dt - eigenvalues)
+        share = P.conj() * solve / (1 + _both((P.abs() ** 2 * solve).sum(-1, keepdim=True)))
+        wide = solve.shape
+        return System(2 / dt + eigenvalues, (2 * B).expand(wide), P.expand(wide), solve, share)
+    if rule == "bilinear":
+        below = 1 - dt / 2 * eigenvalues
+        return System((1 + dt / 2 * eigenvalues) / below, dt / below * B)
+    a = (dt * eigenvalues).exp()
+    return System(a, (a - 1) / eigenvalues * B)
+
+
+def _both(half: Tensor) -> Tensor:
+    """Of a sum over half of the states, that over all."""
+    return 2 * half.real
+
+
+def spectrum_of(kernel: Tensor) -> Tensor:
+    """Fourier transform of a kernel (H, L) in the length that :func:`convolve` needs."""
+    spectrum: Tensor = torch.fft.rfft(kernel, n=_fast_length(2 * kernel.shape[-1]))
+    return spectrum
+
+
+def convolve(u: Tensor, spectrum: Tensor) -> Tensor:
+    """Causal convolution (M, H, L) of u (M, H, L) with a kernel, given by its :func:`spectrum_of`."""
+    L, n = u.shape[-1], 2 * (spectrum.shape[-1] - 1)
+    y: Tensor = torch.fft.irfft(torch.fft.rfft(u, n=n) * spectrum, n=n)
+    return y[..., :L]
+
+
+def _fast_length(least: int) -> int:
+    """The smallest even number from ``least`` on that has no prime factor above 5."""
+    n = least + least % 2
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
+
+
+class SSM(nn.Module):
+    """One state space per feature.
+
+    Args:
+        features: H.
+        states: N, even.
+        kernel: dplr, HiPPO-LegS as it is (S4; Gu et al., 2022); s4d_legs, its normal part alone; s4d_lin,
+            eigenvalues ``-1/2 + i pi n`` (S4D; Gu et al., 2022b).
+        disc: from continuous time to steps; dplr is bilinear only.
+        train_ssm: what is learnt besides C and D: nothing, the steps' sizes, or the eigenvalues, B and P too.
+
+    Raises:
+        ValueError: an odd number of states, or a kernel that cannot be discretised so.
+    """
+
+    log_dt: Tensor  # (H,)
+    log_decay: Tensor  # (N/2,) of minus the eigenvalues' real parts, so that these stay negative
+    frequency: Tensor  # (N/2,) their imaginary parts
+    B: Tensor  # (N/2, 2), as real numbers
+    P: Tensor  # (N/2, 2), where there is a rank one
+
+    def __init__(
+        self,
+        features: int,
+        states: int,
+        *,
+        kernel: Kernel = "dplr",
+        disc: Discretisation = "bilinear",
+        train_ssm: Trained = "none",
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if states % 2:
+            raise ValueError(f"states come in conjugate pairs, so {states} of them are one too few")
+        if kernel == "dplr" and disc == "zoh":
+            raise ValueError(
+                "kernel dplr has no step of O(N) under zoh: use disc=bilinear, or kernel=s4d_legs"
+            )
+        self.features, self.states, self._disc, self._trained = features, states, disc, train_ssm
+        half = states // 2
+        spread = torch.rand(features) * math.log(dt_max / dt_min) + math.log(dt_min)
+        normal = normal_plus_low_rank(states)
+        eigenvalues, B = normal.eigenvalues[:half], normal.B[:half]
+        if kernel == "s4d_lin":
+            eigenvalues = -0.5 + 1j * math.pi * torch.arange(half, dtype=torch.float64)
+            B = torch.ones_like(eigenvalues)
+        self.C = nn.Parameter(torch.randn(features, half, 2) * 0.5**0.5)
+        self.D = nn.Parameter(torch.randn(features))
+        self._keep("log_dt", spread, learnt=train_ssm != "none")
+        learnt = train_ssm == "all"
+        self._keep("log_decay", (-eigenvalues.real).log(), learnt=learnt)
+        self._keep("frequency", eigenvalues.imag.clone(), learnt=learnt)
+        self._keep("B", torch.view_as_real(B), learnt=learnt)
+        self._low_rank = kernel == "dplr"
+        if self._low_rank:
+            self._keep("P", torch.view_as_real(normal.P[:half]), learnt=learnt)
+        # States that follow an impulse (H, N/2, L) as far as they were asked for, where these are fixed.
+        self._impulse: Tensor | None = None
+
+    def _keep(self, name: str, value: Tensor, *, learnt: bool) -> None:
+        value = value.to(torch.float32)
+        if learnt:
+            self.register_parameter(name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._impulse = None
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """What is learnt of the state space itself: it wants a learning rate of its own and no decay."""
+        return [p for name, p in self.named_parameters() if name not in ("C", "D")]
+
+    def system(self, dtype: torch.dtype = torch.complex64) -> System:
+        """The discrete state space as it is now."""
+        real = torch.empty(0, dtype=dtype).real.dtype
+        log_dt, log_decay, frequency, B = (
+            x.to(real) for x in (self.log_dt, self.log_decay, self.frequency, self.B)
+        )
+        eigenvalues = torch.complex(-log_decay.exp(), frequency)
+        P = torch.view_as_complex(self.P.to(real)) if self._low_rank else None
+        dt = log_dt.exp()[:, None]
+        return discretised(eigenvalues, torch.view_as_complex(B), dt, self._disc, P)
+
+    def begin(self, rows: int, device: torch.device) -> Tensor:
+        """States (M, H, N/2) that have seen nothing."""
+        half = self.states // 2
+        return torch.zeros(rows, self.features, half, dtype=torch.complex64, device=device)
+
+    def step(self, u: Tensor, x: Tensor, system: System | None = None) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            u: (M, H) input.
+            x: (M, H, N/2) states before.
+            system: :meth:`system`, where several steps share it.
+
+        Returns:
+            Output (M, H), and the states after.
+        """
+        x = (self.system() if system is None else system).advance(x, u)
+        C = torch.view_as_complex(self.C)
+        return _both((C * x).sum(-1)) + self.D * u, x
+
+    @staticmethod
+    def memory_of(x: Tensor) -> Tensor:
+        """Mean (M, H) over all states of x (M, H, N/2)."""
+        return x.real.mean(dim=-1)
+
+    def impulse(self, steps: int) -> Tensor:
+        """States (H, N/2, L) that follow an impulse, in double precision; made once where they are fixed."""
+        if self._trained != "none":
+            return self._follow(steps)
+        if self._impulse is None or self._impulse.shape[-1] < steps:
+            with torch.no_grad():
+                self._impulse = self._follow(steps)
+        return self._impulse[..., :steps]
+
+    def _follow(self, steps: int) -> Tensor:
+        system = self.system(torch.complex128)
+        if system.P is None:
+            powers = torch.arange(steps, device=system.a.device)
+            states = system.b[..., None] * system.a[..., None] ** powers
+            return states.to(torch.complex64)
+        # Rank one keeps A's powers from having a closed form; its recurrence is O(N) a step for all rows.
+        x = torch.zeros_like(system.b)
+        found = []
+        for t in range(steps):
+            x = system.advance(x, torch.ones_like(x[..., 0].real) if t == 0 else None)
+            found.append(x)
+        return torch.stack(found, dim=-1).to(torch.complex64)
+
+    def kernel(self, steps: int) -> Tensor:
+        """(H, L) what an impulse gives at each step, without D."""
+        C = torch.view_as_complex(self.C)
+        return _both(torch.einsum("hn,hnl->hl", C, self.impulse(steps)))
+
+    def memory_kernel(self, steps: int) -> Tensor:
+        """(H, L) mean over all states at each step after an impulse."""
+        return self.impulse(steps).real.mean(dim=1)
+
+    def conv(self, u: Tensor, spectrum: Tensor | None = None) -> Tensor:
+        """Outputs (M, H, L) of whole rows u (M, H, L), which is what :meth:`step` gives from nothing.
+
+        Args:
+            spectrum: :func:`spectrum_of` the kernel, where several rows share it.
+        """
+        if spectrum is None:
+            spectrum = spectrum_of(self.kernel(u.shape[-1]))
+        return convolve(u, spectrum) + self.D[:, None] * u
