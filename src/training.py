@@ -152,10 +152,8 @@ class Trainer:
     def _learn(self) -> None:
         """As many updates as the steps taken so far are worth."""
         start = time.perf_counter()
-        buffer = self.parts.buffer
-        while buffer.due(self.t_env):
-            batch = buffer.next_batch().to(self.parts.device)
-            self.parts.learner.learn(batch, self.t_env)
+        for batch in self.parts.buffer.batches(self.t_env):
+            self.parts.learner.learn(batch.to(self.parts.device), self.t_env)
             self.n_updates += 1
         self._seconds["learn"] += time.perf_counter() - start
 
@@ -182,10 +180,8 @@ class Trainer:
         rollout.stats.clear()
         metrics |= self.parts.learner.metrics()
         metrics |= self.parts.policy.metrics(self.t_env)
-        metrics |= {
-            "n_updates": float(self.n_updates),
-            "episodes_in_buffer": len(self.parts.buffer),
-        }
+        metrics |= self.parts.buffer.metrics()
+        metrics["n_updates"] = float(self.n_updates)
         if rollout.broken_episodes:
             metrics["env_restarts"] = rollout.broken_episodes
         elapsed = time.perf_counter() - self._reported

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,10 @@ from .store import EpisodeStore
 
 
 class Buffer(Protocol):
-    """Takes episodes from a runner, says when an update is due, and gives the batch for it.
+    """Takes episodes from a runner and gives the learner its batches.
+
+    Where these come from is its own affair: what a runner collected, a file, or what it has trained a model
+    to imagine.
 
     Attributes:
         on_policy: each step is learnt from once, by the policy that took it. Runners then hand over all
@@ -21,20 +25,19 @@ class Buffer(Protocol):
 
     on_policy: bool
 
-    def __len__(self) -> int:
-        """Episodes, or pieces of them, that wait here."""
-        ...
-
     def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
         """Copy ``rows`` out of a runner's store."""
         ...
 
-    def due(self, t_env: int) -> bool:
-        """Whether another update is due after ``t_env`` environment steps."""
+    def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
+        """A batch for each update that is due after ``t_env`` environment steps, each made as it is asked for.
+
+        What a round takes besides (training what the batches are made with) happens in between.
+        """
         ...
 
-    def next_batch(self) -> EpisodeBatch:
-        """The batch of the update that is due."""
+    def metrics(self) -> dict[str, float]:
+        """What it reports of itself since the last call."""
         ...
 
     def state_dict(self, contents: bool = True) -> dict[str, Any]:

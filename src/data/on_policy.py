@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,16 +51,15 @@ class OnPolicyBuffer:
             kept = np.arange(self._count)
             self._store.copy_rows(old, kept, kept)
 
-    def due(self, t_env: int) -> bool:
-        """Once there is anything."""
-        return self._count > 0
+    def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
+        """All of it once there is anything; the buffer is empty afterwards."""
+        if self._store is not None and self._count:
+            waiting, self._count = self._count, 0
+            yield self._store.batch(np.arange(waiting))
 
-    def next_batch(self) -> EpisodeBatch:
-        """All of it; the buffer is empty afterwards."""
-        assert self._store is not None, "insert() comes first"
-        batch = self._store.batch(np.arange(self._count))
-        self._count = 0
-        return batch
+    def metrics(self) -> dict[str, float]:
+        """How much waits."""
+        return {"episodes_in_buffer": float(self._count)}
 
     def state_dict(self, contents: bool = True) -> dict[str, Any]:
         """What waits here; nothing between updates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -80,18 +81,19 @@ class EpisodeReplay:
         self._next = int((self._next + len(rows)) % self._store.capacity)
         self._count = min(self._count + len(rows), self._store.capacity)
 
-    def due(self, t_env: int) -> bool:
-        """Whether the steps taken since there were enough episodes are worth another batch."""
+    def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
+        """As many samples as the steps taken since there were enough episodes are worth."""
         if not self.can_sample(self._batch_size):
-            return False
+            return
         if self.learning_since is None:
             self.learning_since = t_env
-        return self._given < math.floor((t_env - self.learning_since) / self._pace)
+        while self._given < math.floor((t_env - self.learning_since) / self._pace):
+            self._given += 1
+            yield self.sample(self._batch_size)
 
-    def next_batch(self) -> EpisodeBatch:
-        """A sample for the next update."""
-        self._given += 1
-        return self.sample(self._batch_size)
+    def metrics(self) -> dict[str, float]:
+        """How many episodes there are."""
+        return {"episodes_in_buffer": float(self._count)}
 
     def can_sample(self, batch_size: int) -> bool:
         """Whether there are ``batch_size`` different episodes."""

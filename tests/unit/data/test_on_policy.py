@@ -38,9 +38,8 @@ def make(length: int, num_envs: int = 3) -> tuple[Any, OnPolicyBuffer]:
 def collected(runner: Any, buffer: OnPolicyBuffer) -> EpisodeBatch:
     """The batch of one update."""
     assert runner.collect(0) == 3 * 4
-    assert buffer.due(0)
-    batch = buffer.next_batch()
-    assert not buffer.due(0)
+    (batch,) = buffer.batches(0)
+    assert not list(buffer.batches(0))
     return batch
 
 
@@ -89,7 +88,8 @@ def test_what_waits_is_in_a_checkpoint() -> None:
     (runner, buffer), (_, other) = make(length=4), make(length=4)
     runner.collect(0)
     other.load_state_dict(buffer.state_dict())
-    assert torch.equal(buffer.next_batch().obs, other.next_batch().obs)
+    (ours,), (theirs,) = buffer.batches(0), other.batches(0)
+    assert torch.equal(ours.obs, theirs.obs)
 
 
 def test_runner_and_buffer_must_fit() -> None:
