@@ -204,7 +204,7 @@ def _evaluate(words: Words) -> int:
 
 
 def _render(words: Words) -> int:
-    from .envs.battle.watch import load_trace
+    from .envs.battle.watch import load_trace, render
 
     parser = argparse.ArgumentParser(
         prog="phalanx render", description="Draw a recorded battle (pip install 'phalanx[render]')."
@@ -225,7 +225,7 @@ def _render(words: Words) -> int:
     out = arguments.out or arguments.trace.with_suffix(f".{arguments.kind or 'gif'}")
     if arguments.kind and out.suffix != f".{arguments.kind}":
         raise RenderError(f"--{arguments.kind} and --out {out} name two formats.")
-    print(trace.render(out, width=arguments.width, step=arguments.step))
+    print(render(trace, out, width=arguments.width, step=arguments.step))
     return 0
 
 

@@ -281,16 +281,19 @@ class EmbeddedBattles:
 
     def start_filming(self, episodes: int, drawn_as: str) -> None:
         """Record the battles that end first."""
+        from .battle.watch import Recorder
         from .battle.watch.render import check_format
 
         check_format(drawn_as)
-        self._recorder = self._battle.record(episodes=episodes)
+        self._recorder = Recorder(self._battle, episodes=episodes)
 
     def take_films(self) -> list[Film]:
         """Traces of the battles that ended since the last call."""
+        from .battle.watch.film import BattleFilm
+
         if self._recorder is None:
             return []
-        films: list[Film] = [filmed.trace for filmed in self._recorder.finished]
+        films: list[Film] = [BattleFilm(filmed.trace) for filmed in self._recorder.finished]
         self._recorder.finished.clear()
         return films
 

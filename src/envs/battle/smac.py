@@ -23,7 +23,7 @@ from .snapshot import look_at
 from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
 from .units import GAME_TYPES, SHOOT_RANGE, SIGHT_RANGE
 from .vec import VecBattle
-from .watch import Trace
+from .watch import Recorder, Trace
 
 LOG = logging.getLogger("phalanx.envs.battle")
 _OWN_TYPES_FROM = 2000  # the maps' own copies of unit types, used for the agents, count from here
@@ -198,7 +198,7 @@ class StarCraft2Env:
 
     def _launch(self) -> None:
         self._battle = VecBattle(**self._making)
-        self._recorder = self._battle.record()
+        self._recorder = Recorder(self._battle)
         self._fresh = True  # the battle made has begun its first episode already
 
     def reset(self) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,8 +49,26 @@ from .rules import (
 from .terrain import load_ground, load_terrain
 from .units import Slots
 
-if TYPE_CHECKING:
-    from .watch import Recorder
+
+class Watcher(Protocol):
+    """Looks on while battles are fought, see :meth:`VecBattle.show_to`."""
+
+    @property
+    def films(self) -> int:
+        """So many battles, the first ones, are filmed loop by loop."""
+        ...
+
+    def stepped(self, running: NDArray[np.bool_]) -> None:
+        """Battles that were ``running`` (B,) before it have made a step."""
+        ...
+
+    def restarted(self, mask: NDArray[np.bool_]) -> None:
+        """Battles in ``mask`` (B,) begin an episode."""
+        ...
+
+    def jumped(self) -> None:
+        """All battles are elsewhere than they were."""
+        ...
 
 
 class VecBattle:
@@ -193,7 +210,7 @@ class VecBattle:
             "episode_return": out.episode_return,
             "episode_length": out.episode_length,
         }
-        self._recorder: Recorder | None = None
+        self._watcher: Watcher | None = None
         self.reset()
 
     def reset(self, mask: ArrayLike | None = None) -> None:
@@ -207,8 +224,8 @@ class VecBattle:
             chosen, self.seed, self.first_index, self._start, self._work[0], self._draw,
             self._battle_state, self._out, *self._tables,
         )  # fmt: skip
-        if self._recorder is not None:
-            self._recorder.restarted(chosen)
+        if self._watcher is not None:
+            self._watcher.restarted(chosen)
 
     def step(self, actions: ArrayLike) -> None:
         """Let every agent act for one env step (``step_mul`` game loops, 8 in SMAC).
@@ -230,12 +247,12 @@ class VecBattle:
                 raise UnavailableActionError(
                     self._complaint(orders, *divmod(offender, self.spec.n_agents))
                 )
-        if self._recorder is None:
+        if self._watcher is None:
             self._step_all(orders)
             return
         running = self._battle_state.battle[:, OVER] == 0
         self._step_all(orders)
-        self._recorder.stepped(running)
+        self._watcher.stepped(running)
 
     def _step_all(self, orders: NDArray[np.int64]) -> None:
         if self._closed:
@@ -273,33 +290,12 @@ class VecBattle:
         self._helpers.clear()
         self._crew[DISMISSED] = 0
 
-    def record(self, battles: Iterable[int] | None = None, episodes: int | None = None) -> Recorder:
-        """Record these battles (all without a choice) from their next episode on, or from this one where
-        it has not made a step; replaces an earlier recorder. See :class:`.Recorder`.
-
-        Args:
-            battles: numbers of battles, 0 to B-1; low ones are cheapest.
-            episodes: stop after so many finished ones.
-
-        Raises:
-            EnvError: no such battle, or no such number of episodes.
-        """
-        from .watch import Recorder
-
-        if episodes is not None:
-            whole("episodes", episodes, 1)
-        chosen = range(self.num_envs) if battles is None else battles
-        recorder = Recorder(self, chosen, episodes)
+    def show_to(self, watcher: Watcher | None) -> None:
+        """Film battles for ``watcher`` from now on, in place of an earlier one; with None for nobody."""
         self._dismiss()
-        self._out = self._out._replace(film=empty_film(recorder.films, self._rules))
-        self._recorder = recorder
-        return recorder
-
-    def stop_recording(self) -> None:
-        """Record no more; what is finished stays with the recorder."""
-        self._recorder = None
-        self._dismiss()
-        self._out = self._out._replace(film=empty_film(0, self._rules))
+        films = 0 if watcher is None else watcher.films
+        self._out = self._out._replace(film=empty_film(films, self._rules))
+        self._watcher = watcher
 
     @property
     def film(self) -> NDArray[np.float32]:
@@ -338,8 +334,8 @@ class VecBattle:
         self.reset(mask)
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
         self._show(mask)
-        if self._recorder is not None:
-            self._recorder.restarted(mask)
+        if self._watcher is not None:
+            self._watcher.restarted(mask)
 
     def _show(self, mask: NDArray[np.bool_]) -> None:
         engine.show_battles(
@@ -434,8 +430,8 @@ class VecBattle:
             )  # fmt: skip
         self._show(everyone)
         self.avail_actions[...] = avail
-        if self._recorder is not None:
-            self._recorder.jumped()
+        if self._watcher is not None:
+            self._watcher.jumped()
 
     def close(self) -> None:
         """Let go of the threads, if there are any; no step can follow."""

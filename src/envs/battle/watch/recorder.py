@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..door import whole
 from ..layout import ATTACK, COOLDOWN, FILM_REAL, FILM_WHOLE, N_FILM, ORDER, TARGET
 from ..maps import terrain_rows
+from ..vec import VecBattle
 from .trace import Trace, UnitFacts
-
-if TYPE_CHECKING:
-    from ..vec import VecBattle
 
 
 class Filmed(NamedTuple):
@@ -35,10 +34,18 @@ class _Reel:
 
 
 class Recorder:
-    """Made by :meth:`.VecBattle.record`.
+    """Records battles (all without a choice) from their next episode on, or from this one where it has not
+    made a step; takes the place of an earlier recorder.
 
     Per env step it copies what the kernel noted of each loop; nothing is packed before the episode is over.
-    Episodes under way when recording began are left out, unless they had not made a step yet.
+
+    Args:
+        battle: what is fought.
+        battles: numbers of battles, 0 to B-1; low ones are cheapest.
+        episodes: stop after so many finished ones.
+
+    Raises:
+        EnvError: no such battle, or no such number of episodes.
 
     Attributes:
         finished: recorded episodes, in the order in which they ended (within a step by battle); yours to
@@ -46,15 +53,21 @@ class Recorder:
     """
 
     def __init__(
-        self, battle: VecBattle, battles: Iterable[int], episodes: int | None = None
+        self,
+        battle: VecBattle,
+        battles: Iterable[int] | None = None,
+        episodes: int | None = None,
     ) -> None:
+        if episodes is not None:
+            whole("episodes", episodes, 1)
         self.finished: list[Filmed] = []
         self._left = episodes
         self._battle = battle
-        self._chosen = sorted(set(battles))
+        self._chosen = sorted(set(range(battle.num_envs) if battles is None else battles))
         for b in self._chosen:
             battle.episode_of(b)  # complains if there is no such battle
         self.jumped()
+        battle.show_to(self)
 
     @property
     def films(self) -> int:
@@ -84,7 +97,7 @@ class Recorder:
                 if over[b]:
                     self._finish(b, self._reels.pop(b))
                 if self._left == 0:
-                    battle.stop_recording()
+                    battle.show_to(None)
                     return
             if over[b] and battle.autoreset:
                 self._reels[b] = _Reel(self._frame(b), _facts(battle, b))

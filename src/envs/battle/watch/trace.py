@@ -144,12 +144,6 @@ class Trace:
                 beside.unlink()
         return path
 
-    def render(self, path: Path | str, *, width: int = 800, step: int | None = None) -> Path:
-        """Draw it as GIF, MP4 or PNG, see :func:`.render`."""
-        from .render import render  # needs Pillow, recording does not
-
-        return render(self, path, width=width, step=step)
-
 
 _ARRAYS = (*_QUANTITIES, *_NUMBERS, "actions", "reward")
 _SCALARS = {

@@ -15,6 +15,7 @@ import pytest
 from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, observe
 from phalanx.envs.battle.crew import LINE, begin_round, deal, make_crew, raise_to, take_share
 from phalanx.envs.battle.pitch import PITCH
+from phalanx.envs.battle.watch import Recorder
 from phalanx.errors import EnvError, UnavailableActionError
 
 from .arena import random_actions, run_out, waiting
@@ -56,9 +57,9 @@ def test_threads_awake_between_steps_notice_what_changes() -> None:
     alone, crew = VecBattle("8m", 12, seed=1), VecBattle("8m", 12, seed=1, threads=3)
     saved = VecBattle("8m", 12, seed=7).state_dict()
     changes = {
-        10: lambda battle: battle.record(),
+        10: lambda battle: Recorder(battle),
         20: lambda battle: battle.load_state_dict(saved),
-        30: lambda battle: battle.stop_recording(),
+        30: lambda battle: battle.show_to(None),
         40: lambda battle: time.sleep(0.05),  # they have gone to rest by now
         50: lambda battle: battle.place(3, *battle.units(4)),
     }

@@ -8,6 +8,7 @@ import pytest
 from phalanx.envs.battle import BattleMap, VecBattle
 from phalanx.envs.battle.bots import focus
 from phalanx.envs.battle.layout import ATTACK, HEAL, MOVE
+from phalanx.envs.battle.watch import Recorder
 from phalanx.errors import EnvError
 
 from ..arena import arena, random_actions, run_out, waiting
@@ -19,7 +20,7 @@ STATE = ("units", "flags", "battle", "queue", "last_action", "chosen", "returned
 @pytest.mark.parametrize("threads", [1, 2])
 def test_recording_changes_nothing(name: str, threads: int) -> None:
     watched, alone = VecBattle(name, 3, seed=2, threads=threads), VecBattle(name, 3, seed=2)
-    watched.record([1])
+    Recorder(watched, [1])
     rng = np.random.default_rng(0)
     for _ in range(60):
         actions = random_actions(alone, rng)
@@ -37,16 +38,16 @@ def test_recording_changes_nothing(name: str, threads: int) -> None:
 def test_nothing_is_filmed_unless_asked() -> None:
     battle = VecBattle("3m", 4)
     assert battle.film.size == 0
-    battle.record([1])
+    Recorder(battle, [1])
     assert battle.film.shape[:2] == (2, 8)
-    battle.stop_recording()
+    battle.show_to(None)
     assert battle.film.size == 0
     assert "film" not in battle.state_dict()["outputs"]
 
 
 def test_frames_are_the_battle() -> None:
     battle = VecBattle("MMM", 1, seed=4, autoreset=False)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     places, actions = [battle.units(0)], []
     while not (battle.terminated | battle.truncated).all():
         actions.append(focus(battle)[0])
@@ -72,7 +73,7 @@ def test_frames_are_the_battle() -> None:
 
 def test_shots_are_the_ones_fired() -> None:
     duel = arena("Marine", "Marine", [(10, 16)], [(14, 16)], autoreset=False)
-    recorder = duel.record()
+    recorder = Recorder(duel)
     while not duel.terminated[0]:
         duel.step([[6]])
     trace = recorder.finished[0].trace
@@ -86,7 +87,7 @@ def test_shots_are_the_ones_fired() -> None:
 
 def test_orders_and_targets() -> None:
     battle = VecBattle("MMM", 1, seed=0, autoreset=False)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     medic, marine = 9, 2
     actions = waiting(battle)
     actions[0, medic], actions[0, marine] = 6 + marine, 4
@@ -101,7 +102,7 @@ def test_orders_and_targets() -> None:
 def test_only_chosen_battles_and_whole_episodes() -> None:
     battle = VecBattle("3m", 4, seed=0)
     battle.step(waiting(battle))
-    recorder = battle.record([2, 0])  # not the episodes under way
+    recorder = Recorder(battle, [2, 0])  # not the episodes under way
     began = {int(battle.episode_of(b)) + 1 for b in range(4)}
     for _ in range(110):
         battle.step(focus(battle))
@@ -118,7 +119,7 @@ def test_only_chosen_battles_and_whole_episodes() -> None:
 
 def test_first_episodes_only() -> None:
     battle = VecBattle("3m", 4, seed=0)
-    recorder = battle.record(episodes=2)
+    recorder = Recorder(battle, episodes=2)
     for _ in range(70):
         battle.step(focus(battle))
     assert len(recorder.finished) == 2
@@ -128,7 +129,7 @@ def test_first_episodes_only() -> None:
 def test_results() -> None:
     for policy, expected in ((waiting, "lost"), (focus, "won")):
         battle = VecBattle("3m", 1, seed=1, autoreset=False)
-        recorder = battle.record()
+        recorder = Recorder(battle)
         run_out(battle, policy)
         result = recorder.finished[0].trace.result
         assert result == ("won" if battle.info["battle_won"][0] else "lost")
@@ -137,7 +138,7 @@ def test_results() -> None:
         "hidden", ("Marine",), ("Marine",), ((2.0, 16.0),), ((30.0, 16.0),), 5, enemy_goal=None
     )
     battle = VecBattle(hidden, 1, autoreset=False)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     run_out(battle, waiting)
     assert recorder.finished[0].trace.result == "timeout"
     assert recorder.current(0) is None
@@ -151,7 +152,7 @@ def test_jumping_elsewhere_drops_what_was_under_way() -> None:
     battle = VecBattle("3m", 2, seed=0)
     saved = VecBattle("3m", 2, seed=8)
     saved.step(waiting(saved))
-    recorder = battle.record()
+    recorder = Recorder(battle)
     battle.load_state_dict(saved.state_dict())
     assert recorder.current(0) is None
     battle.step(waiting(battle))
@@ -161,6 +162,6 @@ def test_jumping_elsewhere_drops_what_was_under_way() -> None:
 def test_bad_requests() -> None:
     battle = VecBattle("3m", 2)
     with pytest.raises(EnvError, match="no battle 2; there are 2, counted from 0"):
-        battle.record([2])
+        Recorder(battle, [2])
     with pytest.raises(EnvError, match="episodes must be a whole number of at least 1, got 0"):
-        battle.record(episodes=0)
+        Recorder(battle, episodes=0)

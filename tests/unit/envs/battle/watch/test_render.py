@@ -10,7 +10,7 @@ import pytest
 
 from phalanx.envs.battle import VecBattle
 from phalanx.envs.battle.bots import focus
-from phalanx.envs.battle.watch import Trace
+from phalanx.envs.battle.watch import Recorder, Trace, render
 from phalanx.envs.battle.watch.painter import Painter
 from phalanx.errors import MissingDependencyError, RenderError
 
@@ -22,7 +22,7 @@ ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
 def record(name: str) -> Trace:
     battle = VecBattle(name, 1, seed=1, autoreset=False)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     run_out(battle, focus)
     return recorder.finished[0].trace
 
@@ -33,7 +33,7 @@ def trace() -> Trace:
 
 
 def test_gif_shows_all_of_it(trace: Trace, tmp_path: Path) -> None:
-    path = trace.render(tmp_path / "new" / "battle.gif", width=320)
+    path = render(trace, tmp_path / "new" / "battle.gif", width=320)
     with image.open(path) as film:
         assert film.format == "GIF"
         assert film.size[0] == 320
@@ -46,7 +46,7 @@ def test_gif_shows_all_of_it(trace: Trace, tmp_path: Path) -> None:
 
 
 def test_mp4_shows_every_loop(trace: Trace, tmp_path: Path) -> None:
-    path = trace.render(tmp_path / "battle.mp4", width=320)
+    path = render(trace, tmp_path / "battle.mp4", width=320)
     frames, seconds = ffmpeg.count_frames_and_secs(str(path))
     assert frames == trace.loops + 1 + 34
     assert seconds == pytest.approx(frames / 22.4, rel=0.02)
@@ -55,7 +55,7 @@ def test_mp4_shows_every_loop(trace: Trace, tmp_path: Path) -> None:
 def test_png_shows_a_moment(trace: Trace, tmp_path: Path) -> None:
     pictures = []
     for name, step in (("start.png", 0), ("end.png", trace.steps), ("busy.png", None)):
-        with image.open(trace.render(tmp_path / name, step=step)) as picture:
+        with image.open(render(trace, tmp_path / name, step=step)) as picture:
             assert picture.format == "PNG"
             assert picture.size == Painter(trace).size
             pictures.append(np.asarray(picture.convert("RGB")).copy())
@@ -106,7 +106,7 @@ def test_healing_is_seen() -> None:
     ally, enemy = battle.units(0)
     ally[0, 2] = 20
     battle.place(0, ally, enemy)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     battle.place(0, ally, enemy)
     pictures = []
     for action in (1, 6):
@@ -126,13 +126,13 @@ def test_bad_requests_are_explained(trace: Trace, tmp_path: Path) -> None:
     with pytest.raises(
         RenderError, match=r"ending must be \.gif, \.mp4 or \.png\. Did you mean 'gif'"
     ):
-        trace.render(tmp_path / "battle.giff")
+        render(trace, tmp_path / "battle.giff")
     with pytest.raises(RenderError, match="step=3 picks the moment of a PNG; a GIF shows them all"):
-        trace.render(tmp_path / "battle.gif", step=3)
+        render(trace, tmp_path / "battle.gif", step=3)
     with pytest.raises(RenderError, match=f"no step 99; the episode has steps 0 to {trace.steps}"):
-        trace.render(tmp_path / "battle.png", step=99)
+        render(trace, tmp_path / "battle.png", step=99)
     with pytest.raises(RenderError, match="160 to 4000 pixels wide, not 5"):
-        trace.render(tmp_path / "battle.png", width=5)
+        render(trace, tmp_path / "battle.png", width=5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,4 +144,4 @@ def test_missing_packages_name_the_extra(
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[render\]'"):
-        trace.render(tmp_path / f"battle.{ending}")
+        render(trace, tmp_path / f"battle.{ending}")

@@ -12,7 +12,7 @@ import pytest
 
 from phalanx.envs.battle import VecBattle
 from phalanx.envs.battle.bots import focus
-from phalanx.envs.battle.watch import Trace, load_trace
+from phalanx.envs.battle.watch import Recorder, Trace, load_trace
 from phalanx.errors import TraceError
 
 from ..arena import run_out
@@ -21,7 +21,7 @@ from ..arena import run_out
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     battle = VecBattle("MMM", 1, seed=1, autoreset=False, obs_last_action=True)
-    recorder = battle.record()
+    recorder = Recorder(battle)
     run_out(battle, focus)
     return recorder.finished[0].trace
 
