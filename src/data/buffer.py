@@ -19,18 +19,20 @@ class Buffer(Protocol):
     to imagine.
 
     Attributes:
-        on_policy: each step is learnt from once, by the policy that took it. Runners then hand over all
-            they have when they stop, unfinished episodes too, and the policy's memory with them.
+        on_policy: what it gives: batches of what the policy as it is has just done, each step once.
+        takes_pieces: what it takes: all that runners have when they stop, unfinished episodes too, and the
+            policy's memory with them; else whole episodes.
     """
 
     on_policy: bool
+    takes_pieces: bool
 
     def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
         """Copy ``rows`` out of a runner's store."""
         ...
 
     def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
-        """A batch for each update that is due after ``t_env`` environment steps, each made as it is asked for.
+        """A batch for each update that is due after ``t_env`` environment steps, made as it is asked for.
 
         What a round takes besides (training what the batches are made with) happens in between.
         """

@@ -22,6 +22,7 @@ class OnPolicyBuffer:
         pass
 
     on_policy = True
+    takes_pieces = True
 
     def __init__(self, config: Config, spec: EnvSpec, *, optional_fields: frozenset[str]) -> None:
         self._spec, self._optional = spec, optional_fields

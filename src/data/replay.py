@@ -43,6 +43,7 @@ class EpisodeReplay:
         )
 
     on_policy = False
+    takes_pieces = False
 
     def __init__(
         self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]

@@ -31,7 +31,7 @@ class Runner:
     ) -> None:
         generator = named_generator(seed, "act", device)
         self.rollout = Rollout(
-            env, policy, generator, device, optional_fields, keep_carry=buffer.on_policy
+            env, policy, generator, device, optional_fields, keep_carry=buffer.takes_pieces
         )
         self._buffer = buffer
         self._all = np.ones(env.num_envs, bool)

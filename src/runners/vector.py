@@ -18,8 +18,9 @@ from .base import Runner
 class VectorRunner(Runner):
     """One step of every environment at a time; no environment waits for another.
 
-    For on-policy buffers it plays ``episode_length`` steps of every copy and hands over all of them; an
-    episode that is not over then goes on after the update, as another row that starts within it.
+    Where the buffer takes pieces of episodes it plays ``episode_length`` steps of every copy and hands over
+    all of them; an episode that is not over then goes on after the update, as another row that starts within
+    it.
     """
 
     class Config(PartConfig):
@@ -29,7 +30,7 @@ class VectorRunner(Runner):
         episode_length: int = Field(
             0,
             ge=0,
-            description="steps of every copy between updates of an on-policy buffer; 0 with a replay",
+            description="steps of every copy between updates where the buffer takes pieces; else 0",
         )
 
     def __init__(
@@ -53,11 +54,11 @@ class VectorRunner(Runner):
             optional_fields=optional_fields,
         )
         self._segment = config.episode_length
-        if self._buffer.on_policy != (self._segment > 0):
+        if self._buffer.takes_pieces != (self._segment > 0):
             raise ConfigError(
-                "runner vector with an on-policy buffer needs episode_length, the steps of every copy "
-                "between updates (e.g. episode_length=100); or use runner=episode."
-                if self._buffer.on_policy
+                "runner vector with a buffer that takes pieces of episodes needs episode_length, the steps "
+                "of every copy between updates (e.g. episode_length=100); or use runner=episode."
+                if self._buffer.takes_pieces
                 else f"episode_length={self._segment} cuts episodes into pieces, but this run's buffer keeps "
                 "whole ones: set episode_length=0, or use buffer=on_policy."
             )
