@@ -24,6 +24,15 @@ from .optimiser import OptimiserConfig, make_optimiser
 from .targets import targets_of
 
 
+def drift(target: Tensor, online: Tensor) -> Tensor:
+    """Mean squared difference of ``target`` from ``online``, both (M, C), over the latter's variance.
+
+    0 where nothing differs; 1 is what the mean of ``online`` in its place would make.
+    """
+    spread = (online - online.mean(dim=0)).square().mean()
+    return (target - online).square().mean() / spread.clamp(min=torch.finfo(online.dtype).tiny)
+
+
 @dataclass(frozen=True)
 class Gathered:
     """What the losses of one update read: the M steps of a batch, and the entries these led to.
@@ -44,6 +53,14 @@ class Gathered:
     imagined: WorldModelOutput
     unrolled: AgentOutput  # the online agents over the whole batch
     unrolled_target: AgentOutput
+
+    @property
+    def drift(self) -> dict[str, Tensor]:
+        """How far the target networks' context is from the online one, as a share of its variance."""
+        if self.next_context is None or self.imagined.context is None:
+            return {}
+        online = self.imagined.context.detach()[self.batch.batch_size :]
+        return {"context_drift": drift(self.next_context, online)}
 
     @property
     def hidden(self) -> Tensor:
@@ -152,6 +169,7 @@ class ValueBasedLearner(Learner):
             **metrics,
             **{f"loss_{name}": value for name, value in parts.items()},
             **imagined.metrics,
+            **gathered.drift,
         }
 
     def gather(self, batch: EpisodeBatch) -> Gathered:

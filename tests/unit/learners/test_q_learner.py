@@ -12,6 +12,7 @@ from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.learners.q_learner import QLearner
 from phalanx.learners.targets import td_lambda_target, td_target
+from phalanx.learners.value_based import drift
 from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.modules.policies.base import Seen
 from phalanx.registry import MIXERS, WORLD_MODELS
@@ -65,6 +66,14 @@ def test_lambda_returns_by_hand() -> None:
     assert returns[1, :2].tolist() == [6.25, 12]
     one_step = td_target(*(x.flatten(0, 1) for x in args[:3]), 0.5).view(2, 3)
     torch.testing.assert_close(td_lambda_target(*args, 0.0)[..., 0], one_step)
+
+
+def test_drift_by_hand() -> None:
+    online = torch.tensor([[1.0, 5.0], [3.0, 9.0]])  # variances 1 and 4
+    assert drift(online, online) == 0
+    assert drift(online.mean(dim=0).expand(2, 2), online) == 1
+    assert drift(online + 1, online) == pytest.approx(1 / 2.5)
+    assert drift(torch.zeros(2, 1), torch.zeros(2, 1)) == 0  # a context that never varies
 
 
 class Table(torch.nn.Module):

@@ -447,6 +447,7 @@ def test_target_networks_have_a_context_of_their_own() -> None:
             else:
                 assert torch.equal(ours, exact)
             assert not torch.allclose(ours, online.context)
+            assert learner.gather(batch).drift["context_drift"] > 1e-3
         learner._update_targets()  # after it they are the same whatever the key says
         with torch.no_grad():
             unrolled = learner.policy.unroll(batch)
