@@ -13,7 +13,8 @@ from .data.buffer import Buffer
 from .envs.gate import gated
 from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
-from .registry import ENVS, Assembler
+from .registry import ENVS, RUNNERS, Assembler
+from .runners.base import Runner
 from .seeding import named_seed
 
 
@@ -26,7 +27,7 @@ class Parts:
     policy: Any
     learner: Any
     buffer: Buffer
-    runner: Any
+    runner: Runner
     device: torch.device
 
 
@@ -78,7 +79,8 @@ def build(composed: Composed) -> Parts:
     Whatever is wrong with the map, the memory or an optional dependency shows here.
     """
     torch.set_num_threads(composed.run.torch_threads)
-    env = make_env(composed, num_envs(composed), "env")
+    plays = RUNNERS.get(composed.chosen["runner"]).plays
+    env = make_env(composed, num_envs(composed) if plays else 1, "env")
     torch.manual_seed(named_seed(composed.run.seed, "init"))
     device = choose_device(composed.run.device)
     # What the world model asks for decides which optional fields are kept, so it is built first.

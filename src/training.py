@@ -175,15 +175,11 @@ class Trainer:
 
     def _log(self) -> None:
         start = time.perf_counter()
-        rollout = self.parts.runner.rollout
-        metrics = rollout.stats.means()
-        rollout.stats.clear()
+        metrics = self.parts.runner.metrics()
         metrics |= self.parts.learner.metrics()
         metrics |= self.parts.policy.metrics(self.t_env)
         metrics |= self.parts.buffer.metrics()
         metrics["n_updates"] = float(self.n_updates)
-        if rollout.broken_episodes:
-            metrics["env_restarts"] = rollout.broken_episodes
         elapsed = time.perf_counter() - self._reported
         self.tracker.log_many(metrics, self.t_env)
         self._seconds["log"] += time.perf_counter() - start
@@ -192,8 +188,8 @@ class Trainer:
 
     def _split(self, elapsed: float) -> dict[str, float]:
         """Share of the time since the last report spent on each activity."""
-        seconds = self.parts.runner.rollout.seconds | self._seconds
-        for clock in (self.parts.runner.rollout.seconds, self._seconds):
+        seconds = self.parts.runner.seconds | self._seconds
+        for clock in (self.parts.runner.seconds, self._seconds):
             for name in clock:
                 clock[name] = 0.0
         return {name: value / max(elapsed, 1e-9) for name, value in seconds.items()}

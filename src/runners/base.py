@@ -1,8 +1,9 @@
-"""What all runners share: a policy playing in a batch of environments, and where episodes go."""
+"""What the loop needs of a runner, and what those share that play in environments."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,8 +16,40 @@ from ..seeding import named_generator
 from .rollout import Rollout
 
 
-class Runner:
-    """Collects experience and files finished episodes in the buffer."""
+class Runner(ABC):
+    """Moves a run on: by environment steps, whose episodes it files in the buffer, or by what else counts.
+
+    Attributes:
+        plays: it steps the run's environments; else one copy of them is made, to tell what they are like.
+        seconds: spent on each activity, since the loop last set them to 0.
+    """
+
+    plays: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @abstractmethod
+    def collect(self, t_env: int) -> int:
+        """Go on from ``t_env``; returns by how much the run's clock moves on."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """What was collected since the last call."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to continue bit for bit."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`state_dict`."""
+
+
+class PlayingRunner(Runner):
+    """A policy playing in a batch of environments; finished episodes go to the buffer."""
+
+    plays: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -29,16 +62,22 @@ class Runner:
         device: torch.device,
         optional_fields: frozenset[str],
     ) -> None:
+        super().__init__()
         generator = named_generator(seed, "act", device)
         self.rollout = Rollout(
             env, policy, generator, device, optional_fields, keep_carry=buffer.takes_pieces
         )
+        self.seconds = self.rollout.seconds
         self._buffer = buffer
         self._all = np.ones(env.num_envs, bool)
 
-    def collect(self, t_env: int) -> int:
-        """Play on from environment step ``t_env``; returns how many steps (over all copies) were taken."""
-        raise NotImplementedError
+    def metrics(self) -> dict[str, float]:
+        """Means over the episodes that ended since the last call, and how often an environment broke."""
+        rollout = self.rollout
+        means = rollout.stats.means()
+        rollout.stats.clear()
+        broken = {"env_restarts": float(rollout.broken_episodes)} if rollout.broken_episodes else {}
+        return means | broken
 
     def state_dict(self) -> dict[str, Any]:
         """Open episodes, counters and generators."""

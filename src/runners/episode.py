@@ -6,12 +6,12 @@ import numpy as np
 from pydantic import Field
 
 from ..registry import RUNNERS, PartConfig
-from .base import Runner
+from .base import PlayingRunner
 from .rollout import play_episodes
 
 
 @RUNNERS.register("episode")
-class EpisodeRunner(Runner):
+class EpisodeRunner(PlayingRunner):
     """Whole episodes: every copy plays one, the early ones wait for the last."""
 
     class Config(PartConfig):

@@ -11,11 +11,11 @@ from ..envs.protocol import Env
 from ..errors import ConfigError
 from ..modules.policies.base import Policy
 from ..registry import RUNNERS, PartConfig
-from .base import Runner
+from .base import PlayingRunner
 
 
 @RUNNERS.register("vector")
-class VectorRunner(Runner):
+class VectorRunner(PlayingRunner):
     """One step of every environment at a time; no environment waits for another.
 
     Where the buffer takes pieces of episodes it plays ``episode_length`` steps of every copy and hands over
