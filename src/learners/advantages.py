@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LOG_RATIO_LIMIT = 20.0
+"""Ratios stay within exp(-20) and exp(20) = 5e8: float32 ends at exp(88), products of a few in between."""
+
 
 def gae(
     reward: Tensor,
@@ -54,6 +57,15 @@ def normalised(advantage: Tensor, active: Tensor) -> Tensor:
     return (advantage - some.mean()) / (some.std(correction=0) + 1e-5)
 
 
+def ratio_of(log_ratio: Tensor) -> Tensor:
+    """exp of ``log_ratio``, kept within what float32 can multiply: exactly exp up to LOG_RATIO_LIMIT.
+
+    An infinite ratio whose objective is clipped has gradient 0, and 0 times infinity is no number. Beyond
+    the limit the gradient is 0.
+    """
+    return log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
 def surrogate(
     log_ratio: Tensor, advantage: Tensor, clip: float, *, per_dimension: bool = False
 ) -> Tensor:
@@ -70,7 +82,7 @@ def surrogate(
     """
     if not per_dimension:
         log_ratio = log_ratio.sum(dim=-1, keepdim=True)
-    ratio, a = log_ratio.exp(), advantage[..., None]
+    ratio, a = ratio_of(log_ratio), advantage[..., None]
     return torch.min(ratio * a, ratio.clamp(1 - clip, 1 + clip) * a).sum(dim=-1)
 
 

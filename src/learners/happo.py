@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,7 +16,7 @@ from ..modules.agents.normed import NormedAgent
 from ..modules.critics.base import Critic
 from ..modules.policies.actor import ActorPolicy
 from ..registry import LEARNERS
-from .advantages import normalised
+from .advantages import LOG_RATIO_LIMIT, normalised, ratio_of
 from .ppo import PPOConfig, PPOLearner, Targets
 from .sums import MetricSums
 
@@ -24,7 +26,9 @@ class HAPPOLearner(PPOLearner):
     """Heterogeneous-agent PPO (Kuba et al., 2022): one network per agent, updated in random order.
 
     The objective of each agent is weighted by M, the product of the ratios by which the agents updated
-    before it in this round have changed the probabilities of their actions.
+    before it in this round have changed the probabilities of their actions. Advantages of a critic with
+    one value for the team are normalised over each agent's own steps, those of a critic with a value per
+    agent over the steps of all, as in HARL (Zhong et al., 2024).
     """
 
     class Config(PPOConfig):
@@ -74,7 +78,8 @@ class HAPPOLearner(PPOLearner):
         for i in order:
             self._improve_agent(i, batch, cutting, targets, actor_sums)
             if i != order[-1]:
-                self.factor = self.factor * self._change(i, batch, cutting, targets)
+                changed = self.factor * self._change(i, batch, cutting, targets)
+                self.factor = changed.clamp(max=math.exp(LOG_RATIO_LIMIT))
         critic_sums = MetricSums()
         for part, chunks in self._minibatches(self.config.critic_epoch, batch, cutting, targets):
             self.track_returns(part, targets)
@@ -92,12 +97,16 @@ class HAPPOLearner(PPOLearner):
         targets: Targets,
         sums: MetricSums,
     ) -> None:
-        """All passes of one agent."""
-        own = torch.zeros_like(targets.active)
-        own[..., member] = targets.active[..., member]
-        advantage = normalised(targets.raw_advantage, own)
+        """All passes of one agent; no step where it was never alive: momentum alone would move it."""
+        advantage = targets.advantage
+        if targets.returns.shape[-1] == 1:
+            own = torch.zeros_like(targets.active)
+            own[..., member] = targets.active[..., member]
+            advantage = normalised(targets.raw_advantage, own)
         passes = self.config.ppo_epoch
         for part, chunks in self._minibatches(passes, batch, cutting, targets, member):
+            if not (part.take(targets.active)[..., member] & part.filled).any():
+                continue
             evaluation = self.policy.evaluate(chunks)
             loss, metrics = self.policy_loss(
                 evaluation, part, targets, member, self.factor, advantage
@@ -115,4 +124,4 @@ class HAPPOLearner(PPOLearner):
         after = cutting.put(self.policy.evaluate(chunks).log_prob)
         change = (after - targets.log_prob[:, :, agents_of(member)]).sum(dim=-1)
         # Without masks the dead have probabilities that move, of actions that do nothing.
-        return change.masked_fill(~targets.active[:, :, agents_of(member)], 0.0).exp()
+        return ratio_of(change.masked_fill(~targets.active[:, :, agents_of(member)], 0.0))

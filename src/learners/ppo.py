@@ -19,7 +19,7 @@ from ..modules.layers.value_norm import NoValueNorm, PopArt, ValueNorm
 from ..modules.policies.base import Evaluation, StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
-from .advantages import gae, masked_mean, normalised, surrogate, value_loss
+from .advantages import gae, masked_mean, normalised, ratio_of, surrogate, value_loss
 from .base import Learner
 from .sums import MetricSums
 
@@ -232,12 +232,13 @@ class PPOLearner(Learner):
         loss_policy = -masked_mean(objective, weight)
         with torch.no_grad():
             joint = log_ratio.sum(dim=-1)
-            clipped = (joint.exp() - 1).abs() > config.clip_param
+            ratio = ratio_of(joint)
+            clipped = (ratio - 1).abs() > config.clip_param
             metrics = {
                 "loss_policy": loss_policy,
                 "entropy": entropy,
                 "ratio_clipped": masked_mean(clipped.to(joint.dtype), active),
-                "approx_kl": masked_mean(joint.exp() - 1 - joint, active),
+                "approx_kl": masked_mean(ratio - 1 - joint, active),
             }
         return loss_policy - config.entropy_coef * entropy, metrics
 

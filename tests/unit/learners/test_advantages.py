@@ -11,6 +11,7 @@ from phalanx.learners.advantages import (
     huber,
     masked_mean,
     normalised,
+    ratio_of,
     surrogate,
     value_loss,
 )
@@ -71,6 +72,23 @@ def test_ratio_of_the_action_or_of_each_dimension() -> None:
     log_ratio, one = torch.tensor([[1.3, 1.3, 0.7]]).log(), torch.ones(1)
     assert surrogate(log_ratio, one, 0.2, per_dimension=True).item() == pytest.approx(3.1)
     assert surrogate(log_ratio, one, 0.2).item() == pytest.approx(1.183)
+
+
+def test_ratios_are_exactly_exp_up_to_a_limit() -> None:
+    ordinary = torch.linspace(-20, 20, 401)
+    assert torch.equal(ratio_of(ordinary), ordinary.exp())
+    ends = ratio_of(torch.tensor([200.0, float("inf"), -200.0, float("-inf")]))
+    assert ends.tolist() == pytest.approx([4.8516520e8] * 2 + [2.0611536e-9] * 2)
+
+
+def test_one_outlier_is_no_nan_gradient() -> None:
+    # Ratio e^200 of a good action and of a worthless one are clipped; the next is not.
+    log_ratio = torch.tensor([[200.0], [200.0], [0.1]], requires_grad=True)
+    objective = surrogate(log_ratio, torch.tensor([1.0, 0.0, -2.0]), 0.2)
+    assert objective.tolist() == pytest.approx([1.2, 0.0, -2 * 1.1051709])
+    objective.sum().backward()  # type: ignore[no-untyped-call]
+    assert log_ratio.grad is not None
+    assert log_ratio.grad[:, 0].tolist() == pytest.approx([0.0, 0.0, -2 * 1.1051709])
 
 
 def test_surrogate_with_a_factor() -> None:

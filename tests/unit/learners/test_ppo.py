@@ -394,8 +394,8 @@ def test_the_dead_do_not_change_happos_factor() -> None:
     assert (factors[0][of_nobody] == 1).all()
 
 
-def test_happo_normalises_advantages_agent_by_agent() -> None:
-    learner = build("happo", ppo_epoch=1)
+def test_happo_normalises_advantages_of_a_critic_per_team_agent_by_agent() -> None:
+    learner = build("happo", critic={"see_obs": False, "see_agent_id": False}, ppo_epoch=1)
     calls = spied(learner, "policy_loss")
     learner.learn(random_batch(), 0)
     assert len(calls) == 3
@@ -403,6 +403,38 @@ def test_happo_normalises_advantages_agent_by_agent() -> None:
         own = advantage[..., member][targets.active[..., member]]
         assert own.mean().item() == pytest.approx(0, abs=1e-5)
         assert own.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+
+
+def test_happo_normalises_advantages_of_a_critic_per_agent_jointly() -> None:
+    learner = build("happo", ppo_epoch=1)
+    calls = spied(learner, "policy_loss")
+    learner.learn(random_batch(), 0)
+    assert len(calls) == 3
+    for _, _, targets, _, _, advantage in calls:
+        raw, active = targets.raw_advantage, targets.active
+        some = raw[active]
+        expected = (raw - some.mean()) / (some.std(correction=0) + 1e-5)
+        torch.testing.assert_close(advantage[active], expected[active])
+        own = advantage[..., 0][active[..., 0]]
+        assert abs(own.mean().item()) > 1e-3  # not an agent's own mean
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_happo_leaves_an_agent_without_a_living_step_alone(masked: bool) -> None:
+    learner = build("happo", ppo_epoch=2, use_policy_active_masks=masked)
+    learner.learn(random_batch(), 0)  # momentum, by which steps without a gradient move
+    batch = random_batch(seed=1)
+    assert batch.alive is not None
+    alive = batch.alive.clone()
+    alive[..., 1] = False
+    before = [p.clone() for p in learner.policy.parameters()]
+    steps = [state["step"].item() for state in learner.optimisers[1].state.values()]
+    learner.learn(replace(batch, alive=alive), 0)
+    assert [state["step"].item() for state in learner.optimisers[1].state.values()] == steps
+    own = {id(p) for group in learner.optimisers[1].param_groups for p in group["params"]}
+    for p, old in zip(learner.policy.parameters(), before, strict=True):
+        assert torch.equal(p, old) == (id(p) in own)
+    assert all(torch.isfinite(p).all() for p in learner.policy.parameters())
 
 
 @pytest.mark.parametrize("fixed", [False, True])
