@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -110,12 +111,16 @@ class Mixer(nn.Module, ABC):
     context: int
 
     @abstractmethod
-    def forward(self, x: Tensor, band: Band) -> Tensor:
-        """What each token that asks takes of those it sees, (M, T, R, D).
+    def forward(self, x: Tensor, band: Band) -> tuple[Tensor, Tensor | None]:
+        """What each token that asks takes of those it sees.
 
         Args:
-            x: (M, before + T, P, D) tokens of the steps before the row and of its own.
+            x: (M, before + T, P, D) tokens of the steps before the row and of its own; zeros where nothing
+                was.
             band: who sees whom.
+
+        Returns:
+            (M, T, R, D), and (M, T, R) what is to be kept small about it, or None.
         """
 
 
@@ -132,10 +137,11 @@ class BandedAttention(Mixer):
         super().__init__()
         self.attention, self.context = Attention(width, width, width, heads), context
 
-    def forward(self, x: Tensor, band: Band) -> Tensor:
+    def forward(self, x: Tensor, band: Band) -> tuple[Tensor, None]:
         """See :meth:`Mixer.forward`."""
-        if band.steps == 1:
-            return self._one_step(x, band)
+        return self._one_step(x, band) if band.steps == 1 else self._steps(x, band), None
+
+    def _steps(self, x: Tensor, band: Band) -> Tensor:
         layer, n = self.attention, band.stretches
         keys, values = (band.visible(y).flatten(0, 1) for y in (layer.key(x), layer.value(x)))
         queries = layer.query(band.asking(x)).flatten(0, 1)
@@ -173,7 +179,7 @@ class Block(nn.Module):
             gaussian_linear(expansion * width, width),
         )
 
-    def forward(self, x: Tensor, past: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, past: Tensor, band: Band) -> tuple[Tensor, Tensor, Tensor | None]:
         """One block.
 
         Args:
@@ -182,11 +188,21 @@ class Block(nn.Module):
             band: who sees whom.
 
         Returns:
-            (M, T, R, D) of the tokens that ask, and what the mixer was given so far, (M, before + T, P, D).
+            (M, T, R, D) of the tokens that ask, what the mixer was given so far, (M, before + T, P, D), and
+            its cost, see :meth:`Mixer.forward`.
         """
         given = torch.cat([past, self.norm1(x)], dim=1)
-        x = x[:, :, -band.asked :] + self.mixer(given, band)
-        return x + self.mlp(self.norm2(x)), given
+        taken, cost = self.mixer(given, band)
+        x = x[:, :, -band.asked :] + taken
+        return x + self.mlp(self.norm2(x)), given, cost
+
+
+class TrunkOutput(NamedTuple):
+    """What a trunk makes of rows of steps."""
+
+    features: Tensor  # (M, T, R, D)
+    memory: list[Tensor]  # (M, C - 1, P, D) of each block, behind the last step
+    costs: list[Tensor | None]  # (M, T, R) of each block's mixer; R = P but in the last block
 
 
 class Trunk(nn.Module):
@@ -224,32 +240,29 @@ class Trunk(nn.Module):
 
     def forward(
         self, x: Tensor, past: Sequence[Tensor] | None = None, seen: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> TrunkOutput:
         """Features of rows of steps.
 
         Args:
             x: (M, T, P, D) tokens.
             past: what each block remembers, (M, C - 1, P, D), of :meth:`begin` or this; None: nothing.
             seen: (M,) steps that have gone into ``past``; given with it.
-
-        Returns:
-            (M, T, R, D), and what each block remembers behind the last step.
         """
         M, T, P, _ = x.shape
         band = Band(self.context, T, P, P, seen, x.device)
         last = Band(self.context, T, P, self.read or P, seen, x.device)
         if past is None:
             past = [x.new_zeros(M, band.before, P, self.width)] * len(self.blocks)
-        memory = []
+        memory, costs = [], []
         for i, (block, before) in enumerate(zip(self.blocks, past, strict=True)):
-            x, given = block(x, before, last if i == len(self.blocks) - 1 else band)
-            # What stands before a row's first step is never looked at.
+            x, given, cost = block(x, before, last if i == len(self.blocks) - 1 else band)
             missing = self.context - 1 - given.shape[1]
             given = F.pad(given, (0, 0, 0, 0, missing, 0)) if missing > 0 else given
             memory.append(given[:, given.shape[1] - (self.context - 1) :])
-        return self.norm(x), memory
+            costs.append(cost)
+        return TrunkOutput(self.norm(x), memory, costs)
 
     def step(self, x: Tensor, past: Sequence[Tensor], seen: Tensor) -> tuple[Tensor, list[Tensor]]:
         """One step (M, P, D), see :meth:`forward`: (M, R, D), and what is remembered behind it."""
-        features, memory = self(x[:, None], past, seen)
+        features, memory, _ = self(x[:, None], past, seen)
         return features[:, 0], memory

@@ -27,7 +27,7 @@ def make(context: int, *, blocks: int = 2, read: int | None = None) -> Trunk:
 @pytest.mark.parametrize(("context", "tokens"), CASES)
 def test_a_row_at_once_equals_single_steps(context: int, tokens: int) -> None:
     trunk, x = make(context), torch.randn(2, 9, tokens, 8)
-    whole, remembered = trunk(x)
+    whole, remembered, _ = trunk(x)
     past, features = trunk.begin(2, tokens, CPU), []
     for t in range(9):
         step, past = trunk.step(x[:, t], past, torch.full((2,), t))
@@ -42,12 +42,12 @@ def test_a_row_at_once_equals_single_steps(context: int, tokens: int) -> None:
 @pytest.mark.parametrize(("context", "tokens"), CASES)
 def test_rows_go_on_where_they_were_cut_each_at_its_own_step(context: int, tokens: int) -> None:
     trunk, x = make(context), torch.randn(2, 9, tokens, 8)
-    whole, _ = trunk(x)
+    whole = trunk(x).features
     cuts = torch.tensor([2, 5])
-    pasts = [trunk(x[b : b + 1, :cut])[1] for b, cut in enumerate(cuts.tolist())]
+    pasts = [trunk(x[b : b + 1, :cut]).memory for b, cut in enumerate(cuts.tolist())]
     past = [torch.cat(of_block) for of_block in zip(*pasts, strict=True)]
     late = torch.stack([x[0, 2:6], x[1, 5:9]])
-    ours, _ = trunk(late, past, cuts)
+    ours = trunk(late, past, cuts).features
     expected = torch.stack([whole[0, 2:6], whole[1, 5:9]])
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
@@ -56,7 +56,7 @@ def moved(trunk: Trunk, x: Tensor, t: int, p: int) -> Tensor:
     """(T, R) bool: whose features change with token ``p`` of step ``t``."""
     other = x.clone()
     other[0, t, p] += torch.arange(8.0)  # a constant would be normalised away
-    return (trunk(other)[0] - trunk(x)[0])[0].abs().amax(dim=-1) > 0
+    return (trunk(other).features - trunk(x).features)[0].abs().amax(dim=-1) > 0
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -73,7 +73,7 @@ def test_a_token_is_seen_by_later_ones_within_the_band_and_by_no_others(blocks: 
 def test_what_is_read_is_the_last_tokens_of_the_whole() -> None:
     whole, last = make(3), make(3, read=1)
     x = torch.randn(2, 9, 3, 8)
-    torch.testing.assert_close(last(x)[0], whole(x)[0][:, :, -1:])
+    torch.testing.assert_close(last(x).features, whole(x).features[:, :, -1:])
 
 
 def test_stretches_look_at_the_steps_before_them() -> None:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layers.gaussian import Gaussian
 from ...layers.one_hot import one_hot_actions
 from .branch import Branch, BranchSettings, Entries, Steps, aggregate, following, joint
 from .gala import Operators
-from .gaussian import Gaussian
 from .scale import RunningVariance
 from .vae import TransitionVAE
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...layers.gaussian import Gaussian
 from .branch import (
     BranchSettings,
     Draw,
@@ -19,7 +20,6 @@ from .branch import (
     joint,
 )
 from .gala import Operators
-from .gaussian import Gaussian
 from .scale import RunningVariance
 from .vae import TransitionVAE
 

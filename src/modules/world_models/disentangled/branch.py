@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...layers.gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
 from ...layers.packing import Packing
 from .gala import GALA, Operators
-from .gaussian import Gaussian, balanced_kl, kl_divergence, kl_standard_normal
 from .parts import linear_of_parts
 from .scale import mean_over_living
 from .vae import JointAutoEncoder, TransitionVAE

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layers.gaussian import Gaussian
 from ...layers.packing import Packing
-from .gaussian import Gaussian
 from .parts import linear_of_parts
 from .scan import graph_scan
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ...layers.gaussian import BOUND, LOW_LOGVAR, LOW_MEAN, SLOPE, Gaussian
 from ...layers.packing import Packing
-from .gaussian import BOUND, LOW_LOGVAR, LOW_MEAN, SLOPE, Gaussian
 
 
 def graph_scan(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layers.gaussian import MEAN_BOUND, Gaussian, bounded_mean
 from ...layers.packing import Packing
 from .gala import Operators
-from .gaussian import MEAN_BOUND, Gaussian, bounded_mean
 from .parts import linear_of_parts
 
 

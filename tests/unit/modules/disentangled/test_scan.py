@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from phalanx.modules.layers.gaussian import Gaussian
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.world_models.disentangled.gala import GALA
-from phalanx.modules.world_models.disentangled.gaussian import Gaussian
 from phalanx.modules.world_models.disentangled.scan import graph_scan
 
 N, D, Z = 3, 6, 2

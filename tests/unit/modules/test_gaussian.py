@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference
 
-from phalanx.modules.world_models.disentangled.gaussian import (
+from phalanx.modules.layers.gaussian import (
     Gaussian,
     balanced_kl,
     kl_divergence,
