@@ -144,10 +144,14 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _train(words: Words) -> int:
-    from .session import train
+    from .config import refuse_unknown
 
     _refuse_stray_words(words.sacred)
     _refuse_unknown_level(words.sacred)
+    if not any(word.startswith(("resume=", "checkpoint_path=")) for word in words.updates):
+        refuse_unknown(words.config, words.env_config, words.updates)
+    from .session import train
+
     return train(words.config, words.env_config, words.updates, words.sacred)
 
 
@@ -176,9 +180,10 @@ def _refuse_unknown_level(options: Sequence[str]) -> None:
 
 
 def _print_config(words: Words) -> int:
-    from .config import compose
+    from .config import compose, refuse_unknown
     from .listing import print_composed
 
+    refuse_unknown(words.config, words.env_config, words.updates)
     print_composed(compose(words.config, words.env_config, words.updates))
     return 0
 
@@ -191,8 +196,6 @@ def _list(words: Words) -> int:
 
 
 def _evaluate(words: Words) -> int:
-    from .session import evaluate
-
     parser = argparse.ArgumentParser(
         prog="phalanx evaluate",
         description="Play a checkpoint greedily; writes one CSV row per episode.",
@@ -200,6 +203,8 @@ def _evaluate(words: Words) -> int:
     parser.add_argument("checkpoint", type=Path, help="run id, run folder or checkpoint folder")
     parser.add_argument("--out", type=Path, help="CSV file (default: evaluation.csv in the run)")
     arguments = parser.parse_args(words.arguments)
+    from .session import evaluate
+
     return evaluate(arguments.checkpoint, arguments.out, words.updates)
 
 

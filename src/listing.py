@@ -57,8 +57,8 @@ def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
     for kind in arguments or _KINDS:
         registry = _KINDS[kind]
         table.add_row(f"[bold]{kind}", "", f"[dim]{registry.doc}")
-        for name, part in registry.items():
-            table.add_row("", name, _first_line(part))
+        for name, summary in registry.summaries().items():
+            table.add_row("", name, summary)
         table.add_section()
     Console().print(table)
     for name, why in broken_plugins().items():
@@ -99,10 +99,6 @@ def _type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     return getattr(annotation, "__name__", str(annotation)) if not inner else str(annotation)
-
-
-def _first_line(part: type[Any]) -> str:
-    return (inspect.getdoc(part) or "").splitlines()[0]
 
 
 def _table(*columns: str) -> Table:

@@ -35,11 +35,13 @@ def load_plugins(named: Sequence[str]) -> None:
         RegistryError: a *named* plugin cannot be imported.
     """
     global _installed_loaded
-    # First come the parts of the package: a plugin that takes one of their names is then at fault.
-    load_builtin_parts()
+    installed = [] if _installed_loaded else list(entry_points(group=GROUP))
+    if installed or named:
+        # First come the parts of the package: a plugin that takes one of their names is then at fault.
+        load_builtin_parts()
     if not _installed_loaded:
         _installed_loaded = True
-        for point in entry_points(group=GROUP):
+        for point in installed:
             _load_installed(point)
     for name in named:
         _load_named(name)

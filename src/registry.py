@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from .catalogue import shipped_parts
 from .errors import (
     MissingDependencyError,
     PhalanxError,
@@ -106,18 +107,26 @@ class Registry(Generic[T]):
         Raises:
             RegistryError: nothing has that name; says what is there.
         """
-        load_builtin_parts()
+        names = self.names()
+        if name in names:
+            load_builtin_parts()
         if name not in self._parts:
             raise RegistryError(
-                f"unknown {self.kind} {name!r}.{did_you_mean(name, self._parts)} "
-                f"Registered: {', '.join(self.names())}."
+                f"unknown {self.kind} {name!r}.{did_you_mean(name, names)} "
+                f"Registered: {', '.join(names)}."
             )
         return self._parts[name]
 
     def names(self) -> list[str]:
-        """Registered names, sorted."""
-        load_builtin_parts()
-        return sorted(self._parts)
+        """Registered names, sorted; those of shipped parts whether or not they are imported yet."""
+        return list(self.summaries())
+
+    def summaries(self) -> dict[str, str]:
+        """First line of each part's docstring, by name, sorted; nothing is imported for it."""
+        known = {
+            name: (inspect.getdoc(part) or "").splitlines()[0] for name, part in self._parts.items()
+        }
+        return dict(sorted((shipped_parts(self.package) | known).items()))
 
     def items(self) -> Iterator[tuple[str, type[T]]]:
         """Pairs of name and class, sorted by name."""

@@ -1,6 +1,6 @@
 """From YAML files and command-line words to checked, frozen config slices."""
 
-from .compose import Composed, compose, compose_stored, plugins_of
+from .compose import Composed, compose, compose_stored, plugins_of, refuse_unknown
 from .schema import RunConfig
 
-__all__ = ["Composed", "RunConfig", "compose", "compose_stored", "plugins_of"]
+__all__ = ["Composed", "RunConfig", "compose", "compose_stored", "plugins_of", "refuse_unknown"]

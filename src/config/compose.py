@@ -17,7 +17,7 @@ from ..plugins import load_plugins, located
 from ..registry import ENVS, REGISTRIES, PartConfig, misfits
 from .overrides import matching
 from .pymarl import translated
-from .routing import Faults, Router, checked, choose
+from .routing import Faults, Router, checked, choose, unknown_parts
 from .schema import RunConfig
 from .sources import (
     CONFIG_DIR,
@@ -87,6 +87,27 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
         ConfigError: any unknown, misplaced, ambiguous or ill-typed key or value; lists all of them.
         RegistryError: a plugin that cannot be loaded.
     """
+    return _compose(*_read(config, env_config, words))
+
+
+def refuse_unknown(config: str | None, env_config: str | None, words: Sequence[str] = ()) -> None:
+    """Say what is wrong with the names of files and parts, before anything slow is imported.
+
+    Raises:
+        ConfigError: there is no such config or part; :func:`compose` would say the same.
+        RegistryError: a plugin that cannot be loaded.
+    """
+    written, typed = _read(config, env_config, words)
+    if _named_plugins(written + typed) or any(e.key not in REGISTRIES for e in typed):
+        return  # what other words say is judged with the parts at hand, all at once
+    faults = Faults(unknown_parts(written, typed))
+    faults.raise_if_any()
+
+
+def _read(
+    config: str | None, env_config: str | None, words: Sequence[str]
+) -> tuple[list[Entry], list[Entry]]:
+    """Entries of the files and of the command line."""
     typed = _with_located_plugins(read_words(words), Path.cwd())
     if config is None:
         raise ConfigError(
@@ -112,7 +133,7 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
             for entries in (algorithm, typed)
         )
     default = [replace(e, inherited=True) for e in read_yaml(CONFIG_DIR / "default.yaml")]
-    return _compose([*default, *environment, *algorithm], typed)
+    return [*default, *environment, *algorithm], typed
 
 
 def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] = ()) -> Composed:
