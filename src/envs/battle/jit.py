@@ -12,8 +12,10 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,10 +25,13 @@ import numba.core.config
 import numpy as np
 from numba.core import caching
 
+from .inlining import quick_inlining
+
 LOG = logging.getLogger("phalanx.envs.battle")
 F = TypeVar("F", bound=Callable[..., Any])
 _HERE = Path(__file__).resolve().parent
 KEPT_VERSIONS = 4
+REMINDER_SECONDS = 10.0
 
 # No kernel depends on these files.
 _INTERPRETED = (
@@ -176,7 +181,8 @@ def _entry_point(function: F, same_types: bool) -> F:
             if not disk._cache_file._load_index():
                 _announce("once on this machine")
         start = time.perf_counter()
-        result = dispatcher(*args)
+        with quick_inlining(), reminding(function.__name__):
+            result = dispatcher(*args)
         seconds = time.perf_counter() - start
         if sum(dispatcher.stats.cache_misses.values()) or cache_folder() is None:
             LOG.info("battle engine: compiled %s in %.1f s", function.__name__, seconds)
@@ -187,6 +193,29 @@ def _entry_point(function: F, same_types: bool) -> F:
         return result
 
     return cast(F, call)
+
+
+@contextmanager
+def reminding(name: str, every: float = REMINDER_SECONDS) -> Iterator[None]:
+    """Say again and again, until the end of the ``with`` block, that a kernel is being compiled."""
+    over = threading.Event()
+
+    def remind() -> None:
+        start = time.perf_counter()
+        while not over.wait(every):
+            LOG.info(
+                "battle engine: still compiling %s, %.0f s so far ...",
+                name,
+                time.perf_counter() - start,
+            )
+
+    reminder = threading.Thread(target=remind, name="compile reminder", daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reminder.join()
 
 
 @cache

@@ -66,7 +66,9 @@ def advance(
     ally_alarm = alarmed(0, rules.n_allies, units, flags)
     enemy_alarm = alarmed(rules.n_allies, m, units, flags)
     run_clocks(m, units, flags)
-    allies = muster(0, rules.n_allies, 0, work, units)
+    # A zero with a type: a literal one has numba compile all that it is given to twice.
+    none = np.int64(0)
+    allies = muster(0, rules.n_allies, none, work, units)
     n = muster(rules.n_allies, m, allies, work, units)
     if n == 0:
         return
@@ -88,8 +90,8 @@ def advance(
         enemy = i >= n_allies
         if (enemy or rules.scripted) and units[HEALTH, i] > 0.0:
             think(
-                i, beat, allies if enemy else 0, n if enemy else allies,
-                0 if enemy else allies, allies if enemy else n,
+                i, beat, allies if enemy else none, n if enemy else allies,
+                none if enemy else allies, allies if enemy else n,
                 enemy_alarm if enemy else ally_alarm,
                 rules.enemy_marches if enemy else rules.ally_marches,
                 rules.enemies_hunt and (enemy or rules.generated),

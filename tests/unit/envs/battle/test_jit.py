@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from numba.core import inline_closurecall, ir
 
 from phalanx.envs.battle import jit
+from phalanx.envs.battle.inlining import quick_inlining
 
 
 def test_kernels_lie_where_the_user_can_write(
@@ -62,3 +68,32 @@ def test_the_first_start_says_that_it_compiles_and_later_ones_do_not(tmp_path: P
     assert "compiling, once on this machine, for about a minute" in said[0]
     assert "compiled double in" in said[0]
     assert said[1] == ""
+
+
+def test_a_long_kernel_is_not_compiled_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="phalanx.envs.battle")
+    said = threading.Event()
+    jit.LOG.addFilter(lambda record: said.set() or True)
+    try:
+        with jit.reminding("step_battles", every=0.001):
+            assert said.wait(60)
+    finally:
+        jit.LOG.filters.clear()
+    assert "still compiling step_battles, 0 s so far" in caplog.messages[0]
+
+
+def test_the_inliner_copies_blocks_but_not_their_scopes_and_is_left_as_it_was() -> None:
+    place = ir.Loc("file.py", 1)
+    scope = ir.Scope(None, place)
+    block = ir.Block(scope, place)
+    block.append(ir.Assign(ir.Const(1, place), scope.define("a", place), place))
+    with quick_inlining():
+        assert not gc.isenabled()
+        twin = inline_closurecall.copy.deepcopy(block)
+    assert gc.isenabled()
+    assert inline_closurecall.copy is copy
+    assert not hasattr(ir.Loc, "__deepcopy__")
+    assert twin.scope is scope
+    assert twin.body[0] is not block.body[0]
+    assert twin.body[0].target.scope is scope
+    assert copy.deepcopy(block).scope is not scope
