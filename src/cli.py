@@ -38,7 +38,7 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       the parts there are, and the keys of one
   phalanx runs | compare | plot | export
       look at runs; each has --help
-  phalanx sweep FILE.yaml | start | status
+  phalanx sweep FILE.yaml | start | status | report
       many runs from one file, on this machine or a cluster; has --help
   phalanx work SWEEP
       run what nobody else runs of a sweep; start it as often as you like

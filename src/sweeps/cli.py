@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from ..plugins import load_plugins
 from ..registry import LAUNCHERS
 from .table import SWEEPS_FOLDER, TABLE_FILE, Table, open_table, sweep_folder
 
-_SUBCOMMANDS = ("start", "status")
+_SUBCOMMANDS = ("start", "status", "report")
 _MAKE_USAGE = """\
 phalanx sweep FILE.yaml [--results DIR] [--dry-run]
        phalanx sweep start SWEEP [--launcher NAME] [with KEY=VALUE ...]
-       phalanx sweep status SWEEP [--watch] [--rerun failed]"""
+       phalanx sweep status SWEEP [--watch] [--rerun failed]
+       phalanx sweep report SWEEP [--metric NAME] [--out DIR]"""
 _ABOUT = """\
 FILE.yaml says which runs (docs/sweeps.md); each is composed before anything is made. SWEEP is the folder that
 is printed, or its name where the results are in ./results. `phalanx list launcher` shows launchers and keys.
@@ -40,6 +42,9 @@ def sweep(arguments: Sequence[str], updates: Sequence[str]) -> int:
         parser.add_argument("sweep", metavar="SWEEP", type=Path)
         if arguments[0] == "start":
             parser.add_argument("--launcher", default="local", help="default: local")
+        elif arguments[0] == "report":
+            parser.add_argument("--metric", help="default: test win rate, else test return")
+            parser.add_argument("--out", type=Path, help="folder (default: report in the sweep's)")
         else:
             parser.add_argument("--watch", action="store_true", help="live, until all is done")
             parser.add_argument("--rerun", metavar="failed|ROW,...", help="let these run again")
@@ -47,6 +52,8 @@ def sweep(arguments: Sequence[str], updates: Sequence[str]) -> int:
         if given.command == "start":
             return start(find(given.sweep), given.launcher, updates)
         _no_words(updates)
+        if given.command == "report":
+            return _report(find(given.sweep), given.out, given.metric)
         return _status(find(given.sweep), given.watch, given.rerun)
     parser.add_argument("file", metavar="FILE.yaml", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
@@ -58,6 +65,7 @@ def sweep(arguments: Sequence[str], updates: Sequence[str]) -> int:
 
 def work(arguments: Sequence[str], updates: Sequence[str]) -> int:
     """``phalanx work SWEEP``; returns the exit status."""
+    from .stopping import stop_with_parent
     from .worker import Worker
 
     parser = argparse.ArgumentParser(
@@ -71,8 +79,13 @@ def work(arguments: Sequence[str], updates: Sequence[str]) -> int:
         action="store_true",
         help="end when no row is free, in place of waiting for rows whose workers may die",
     )
+    parser.add_argument(
+        "--with-parent", action="store_true", help="stop when the program that started it dies"
+    )
     given = parser.parse_args(list(arguments))
     _no_words(updates)
+    if given.with_parent:
+        stop_with_parent(os.getppid())
     say = functools.partial(print, flush=True)
     return Worker(find(given.sweep).directory, wait=not given.no_wait, say=say).run()
 
@@ -129,23 +142,33 @@ def _make(file: Path, results: Path, dry: bool) -> int:
     from .plan import read_plan
     from .rows import candidates
     from .table import write_table
+    from .tuning import corners, test_seeds, tune_of
 
     plan = read_plan(file)
-    found = candidates(plan)
+    tune = None if plan.tune is None else tune_of(plan)
+    found = candidates(plan) if tune is None else corners(plan, tune)
     if dry:
         for candidate in found:
             print("phalanx", *candidate.command)
-        print(f"{len(found)} runs; nothing was made")
+        print(
+            f"{len(found)} runs{'' if tune is None else ' at the ends of the space'}; nothing was made"
+        )
         return 0
-    table, added = write_table(sweep_folder(results, plan.name), plan, found)
+    table, added = write_table(sweep_folder(results, plan.name), plan, [] if tune else found)
     had = len(table.rows) - added
     told = f"{added} rows added to the {had} there were" if had else f"{added} rows"
+    if tune is not None:
+        told = (
+            f"{tune.trials} trials with {len(plan.seeds)} seeds each, then the best with "
+            f"{len(test_seeds(plan, tune))} others"
+        )
     where = table.directory
     print(
         f"{plan.name}: {told}, in {where}\n"
         f"  on this machine:  phalanx sweep start {where}\n"
         f"  one worker more:  phalanx work {where}\n"
         f"  how far it is:    phalanx sweep status {where}\n"
+        f"  what came out:    phalanx sweep report {where}\n"
         f"  its runs:         phalanx runs sweep={plan.name}"
     )
     return 0
@@ -163,6 +186,14 @@ def _status(table: Table, watch: bool, rerun: str | None) -> int:
         watch_to_the_end(table)
     else:
         print_status(table)
+    return 0
+
+
+def _report(table: Table, out: Path | None, metric: str | None) -> int:
+    from .report import write_report
+
+    for path in write_report(table, out or table.directory / "report", metric):
+        print(path)
     return 0
 
 

@@ -77,9 +77,14 @@ class Plan:
                 yield self.fixed | dict(zip(self.grid, values, strict=True)) | row
 
     @property
+    def tuned(self) -> list[str]:
+        """Keys that are tuned."""
+        return list((self.tune or {}).get("space") or {})
+
+    @property
     def varied(self) -> list[str]:
         """Keys in which runs may differ."""
-        keys = [*self.grid, *(k for row in self.rows for k in row)]
+        keys = [*self.grid, *(k for row in self.rows for k in row), *self.tuned]
         keys += [k for block in self.blocks for k in block.then]
         return list(dict.fromkeys(keys))
 
@@ -132,7 +137,15 @@ def _choice(entry: Entry) -> dict[str, Any]:
             f"{entry.key}={entry.value!r} ({entry.origin}): expected the name or path of a config, or a "
             "list of them"
         )
-    return {entry.key: entry.value}
+    values = [_from_anywhere(value) for value in values]
+    return {entry.key: values if isinstance(entry.value, list) else values[0]}
+
+
+def _from_anywhere(name: str) -> str:
+    """A file's name as it can be found from any folder; names of shipped configs stay."""
+    path = Path(name).expanduser()
+    is_file = path.suffix in (".yaml", ".yml", ".json") and path.is_file()
+    return str(path.resolve()) if is_file else name
 
 
 def _with(entry: Entry) -> dict[str, Any]:
@@ -201,6 +214,12 @@ def _stale_after(entry: Entry) -> dict[str, Any]:
 
 def _tune(entry: Entry) -> dict[str, Any]:
     return {"tune": _settings(entry.value, entry, "`tune`")}
+
+
+def stored_plan(stored: Mapping[str, Any]) -> Plan:
+    """Undo ``dataclasses.asdict`` of a plan."""
+    blocks = [Block(**block) for block in stored["blocks"]]
+    return Plan(**{**stored, "blocks": blocks})
 
 
 def _settings(value: Any, entry: Entry, what: str) -> Settings:

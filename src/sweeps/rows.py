@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import Composed, compose
@@ -29,6 +29,7 @@ class Row:
         t_max: environment steps it will do.
         group: rows that differ in their seed only share it.
         seed: of the run.
+        params: what was tuned, see :mod:`.tuning`.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Row:
     t_max: int
     group: int
     seed: int
+    params: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,7 @@ def candidates(plan: Plan) -> list[Candidate]:
     faults: dict[str, list[str]] = {}
     for group, settings in enumerate(plan.combinations()):
         try:
-            complete = with_blocks(settings, plan.blocks, plan.origin)
-            if complete is None:
-                continue
-            # Seeds cannot make a difference to what fits: the others are like the first.
-            for seed in plan.seeds:
-                own = {**complete, "seed": seed}
-                found.append(Candidate(own, _compose(own), group))
+            found += composed_seeds(plan, settings, plan.seeds, group)
         except PhalanxError as error:
             shown = " ".join(words_of(settings, plan.varied)) or "every run"
             fault = str(error).replace(f"({COMMAND_LINE})", f"({plan.origin})")
@@ -104,6 +100,21 @@ def candidates(plan: Plan) -> list[Candidate]:
     return list(different.values())
 
 
+def composed_seeds(
+    plan: Plan, settings: Settings, seeds: Sequence[int], group: int
+) -> list[Candidate]:
+    """One combination with each of some seeds; none where ``skip`` leaves it out.
+
+    Raises:
+        ConfigError: it cannot be composed.
+    """
+    complete = with_blocks(settings, plan.blocks, plan.origin)
+    if complete is None:
+        return []
+    made = ({**complete, "seed": seed} for seed in seeds)
+    return [Candidate(own, _compose(own), group) for own in made]
+
+
 def _first(names: Sequence[str]) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]}{more}"
@@ -113,7 +124,7 @@ def as_rows(
     found: Iterable[Candidate],
     *,
     after: int,
-    varied: Sequence[str],
+    plan: Plan,
     now: dt.datetime,
     groups: Mapping[int, int],
 ) -> list[Row]:
@@ -122,7 +133,7 @@ def as_rows(
     Args:
         found: the runs.
         after: rows there are.
-        varied: keys that tell runs apart.
+        plan: where they come from.
         now: UTC; part of the runs' names.
         groups: number in the table of each combination.
     """
@@ -134,12 +145,13 @@ def as_rows(
             Row(
                 number=number,
                 uid=f"{batch}-{number:04d}",
-                label=" ".join(words_of(settings, [*varied, "seed"])),
+                label=" ".join(words_of(settings, [*plan.varied, "seed"])),
                 command=candidate.command,
                 digest=candidate.digest,
                 t_max=candidate.composed.run.t_max,
                 group=groups[candidate.group],
                 seed=int(settings["seed"]),
+                params={key: settings[key] for key in plan.tuned},
             )
         )
     return rows

@@ -17,7 +17,7 @@ from ..errors import ConfigError, TrackingError
 from ..tracking.files import FileLock, read_json, write_json
 from ..tracking.record import RUNS_FOLDER, utc_now
 from .machine import this_machine
-from .plan import Plan
+from .plan import Plan, stored_plan
 from .rows import Candidate, Row, as_rows
 
 SWEEPS_FOLDER = "sweeps"
@@ -36,7 +36,7 @@ class Table:
         rows: in the order in which they are begun.
         stale_after: seconds without a sign of life after which a row may be taken over.
         machine: where the table was made.
-        tune: how rows are added while it runs; None where they are all known.
+        plan: what the rows come from, or, where settings are tuned, will come from.
     """
 
     directory: Path
@@ -44,7 +44,7 @@ class Table:
     rows: tuple[Row, ...]
     stale_after: float
     machine: str
-    tune: Mapping[str, Any] | None = None
+    plan: Plan
 
     @property
     def results(self) -> Path:
@@ -96,7 +96,7 @@ def open_table(path: Path) -> Table:
         rows=tuple(Row(**row) for row in stored["rows"]),
         stale_after=float(stored["stale_after"]),
         machine=stored["machine"],
-        tune=stored.get("tune"),
+        plan=stored_plan(stored["plan"]),
     )
 
 
@@ -126,17 +126,16 @@ def _write(directory: Path, plan: Plan, found: Sequence[Candidate]) -> tuple[Tab
         )
     with lock:
         old = open_table(directory) if (directory / TABLE_FILE).exists() else None
-        if old is not None and (old.tune is None) != (plan.tune is None):
+        if old is not None and old.plan.tune != plan.tune:
             raise ConfigError(
-                f"{directory} is a sweep {'without' if old.tune is None else 'with'} `tune`: give this one "
-                "another `name`"
+                f"{directory} is a sweep with another section `tune`: give this one another `name`"
             )
         rows = () if old is None else old.rows
         known = {row.digest: row.group for row in rows}
         added = as_rows(
             [candidate for candidate in found if candidate.digest not in known],
             after=len(rows),
-            varied=plan.varied,
+            plan=plan,
             now=utc_now(),
             groups=_groups(found, known),
         )
@@ -153,7 +152,7 @@ def _write(directory: Path, plan: Plan, found: Sequence[Candidate]) -> tuple[Tab
                 "name": plan.name,
                 "stale_after": plan.stale_after,
                 "machine": this_machine() if old is None else old.machine,
-                "tune": plan.tune,
+                "plan": dataclasses.asdict(plan),
                 "rows": [dataclasses.asdict(row) for row in (*rows, *added)],
             },
         )

@@ -21,11 +21,12 @@ from ..interrupt import TRY_AGAIN, Preempted
 from ..registry import load_builtin_parts
 from ..tracking.record import utc_now
 from ..tracking.target import NO_DATABASE, URL_VARIABLE
-from .claims import DONE, FAILED, FINAL, LOST_CLAIM, STOPPED, Claims, Hold, Standing
+from .claims import DONE, FAILED, FINAL, LOST_CLAIM, PRUNED, STOPPED, Claims, Hold, Standing
 from .machine import host_of, this_machine
 from .rows import Row
 from .stopping import Stop, exit_status, on_stop, start, stop_with_parent
 from .table import Table, open_table
+from .tuning import PrunedError, advance, prune_others, watcher
 
 POLL_SECONDS = 1.0
 FORKS = sys.platform == "linux"
@@ -59,6 +60,10 @@ class Worker:
             while not asked:
                 table = open_table(self._directory)
                 row, unfinished = next_free(table)
+                if row is None and table.plan.tune is not None:
+                    table, unfinished = advance(table)
+                    row, at_work = next_free(table)
+                    unfinished |= at_work
                 if row is not None:
                     self._run_in_process(row, asked)
                 elif not unfinished or not self._wait:
@@ -163,7 +168,11 @@ def _run(table: Table, row: Row, hold: Hold, stop: Stop) -> int:
     try:
         config = table.config(row)
         with stop.armed():
-            train_planned(folder, config, _words(table, config))
+            train_planned(folder, config, _words(table, config), watcher(table, row))
+    except PrunedError:
+        end(PRUNED)
+        prune_others(table, row)
+        return 0
     except KeyboardInterrupt as stopped:
         end(STOPPED)
         return TRY_AGAIN if isinstance(stopped, Preempted) else 130

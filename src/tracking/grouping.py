@@ -68,6 +68,15 @@ def group_by_config(runs: Sequence[RunRecord]) -> list[Group]:
     return found
 
 
+def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
+    """Keys of the config with an effect that are not the same in all groups, with their value in each."""
+    facts = [_effective(group.runs[0]) for group in groups]
+    # A part without keys has an empty slice, which says nothing that the part's name does not.
+    keys = sorted({key for fact in facts for key, value in fact.items() if value != {}})
+    values = {key: [fact.get(key, "unset") for fact in facts] for key in keys}
+    return {key: v for key, v in values.items() if any(item != v[0] for item in v)}
+
+
 def _effective(run: RunRecord) -> dict[str, Any]:
     """The run's config under dotted keys, without what does not tell experiments apart."""
     return {

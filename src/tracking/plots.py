@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,26 +69,70 @@ def label_groups(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path) -> None:
-    """Draw one curve per group: the interquartile mean over its runs, and its bootstrap interval.
+    """Draw one curve per group into an image, see :func:`draw_curves`.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
         TrackingError: a run has no points of the metric, or the image cannot be written.
     """
+    figure, axes = new_figure()
+    draw_curves(axes, groups, metric)
     try:
-        import matplotlib
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=150)
+    except OSError as error:
+        raise TrackingError(
+            f"{out} cannot be written ({error}); name another file with --out"
+        ) from error
+
+
+def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Any, Any]:
+    """An empty figure (inches) and its axes.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure
     except ImportError:
         raise MissingDependencyError(
             "plots need matplotlib; install it: pip install 'phalanx[plot]'"
         ) from None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure, figure.add_subplot()
+
+
+def colour_of(number: int) -> Any:
+    """The colour of the curve of that number."""
+    import matplotlib
+
     colours = matplotlib.color_sequences["tab10"]
-    for i, (label, members) in enumerate(groups.items()):
+    return colours[number % len(colours)]
+
+
+def draw_curves(
+    axes: Any,
+    groups: Mapping[str, Sequence[RunRecord]],
+    metric: str,
+    *,
+    colours: Sequence[str] | None = None,
+) -> None:
+    """One curve per group: the interquartile mean over its runs, and its bootstrap interval.
+
+    Args:
+        axes: to draw on.
+        groups: runs by label.
+        metric: to draw.
+        colours: labels in the order of their colours, where other figures have some of them too.
+
+    Raises:
+        TrackingError: a run has no points of the metric.
+    """
+    order = list(groups if colours is None else colours)
+    for label, members in groups.items():
         curves = [curve_of(run, metric) for run in members]
         steps, values = on_common_steps(curves)
         if not len(steps):
@@ -100,7 +145,7 @@ def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path)
                 label,
                 f"{min(ends):,}",
             )
-        colour = colours[i % len(colours)]
+        colour = colour_of(order.index(label))
         several = len(members) > 1
         if several:
             shown = np.unique(np.linspace(0, len(steps) - 1, _BAND_POINTS, dtype=int))
@@ -118,13 +163,6 @@ def plot_runs(groups: Mapping[str, Sequence[RunRecord]], metric: str, out: Path)
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     axes.legend()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=150)
-    except OSError as error:
-        raise TrackingError(
-            f"{out} cannot be written ({error}); name another file with --out"
-        ) from error
 
 
 def curve_of(run: RunRecord, metric: str) -> Metric:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,3 +74,97 @@ def on_common_steps(curves: Sequence[Metric]) -> tuple[Array, Array]:
     return grid.astype(float), np.stack(
         [np.interp(grid, curve.steps, curve.values) for curve in curves]
     )
+
+
+# Several tasks: an array of runs per task, (..., seeds of that task); leading axes may hold resamples.
+
+
+def pooled_iqm(tasks: Sequence[Array]) -> Array:
+    """Interquartile mean over all runs of all tasks.
+
+    Args:
+        tasks: (..., seeds) per task.
+
+    Returns:
+        (...).
+    """
+    return interquartile_mean(np.moveaxis(np.concatenate(tasks, axis=-1), -1, 0))
+
+
+def performance_profile(tasks: Sequence[Array], levels: Array) -> Array:
+    """Share of all runs of all tasks that score more than each level (Agarwal et al., 2021, eq. 1).
+
+    >>> performance_profile([np.array([0.1, 0.6]), np.array([0.9])], np.array([0.0, 0.5, 0.6]))
+    array([1.        , 0.66666667, 0.33333333])
+
+    Args:
+        tasks: (..., seeds) per task.
+        levels: (L,).
+
+    Returns:
+        (..., L).
+    """
+    runs = np.concatenate(tasks, axis=-1)
+    return np.asarray((runs[..., None] > levels).mean(axis=-2))
+
+
+def probability_of_improvement(better: Sequence[Array], worse: Sequence[Array]) -> Array:
+    """How likely a run of the first does better than one of the second, averaged over tasks.
+
+    Ties count half: the statistic of Mann and Whitney over the number of pairs (Agarwal et al., 2021).
+
+    >>> probability_of_improvement([np.array([1.0, 2.0])], [np.array([1.0, 0.0])])
+    np.float64(0.875)
+
+    Args:
+        better: (..., seeds) per task.
+        worse: likewise for the same tasks, with as many seeds or not.
+
+    Returns:
+        (...).
+    """
+    pairs = [a[..., :, None] - b[..., None, :] for a, b in zip(better, worse, strict=True)]
+    shares = [((pair > 0) + 0.5 * (pair == 0)).mean(axis=(-2, -1)) for pair in pairs]
+    return np.asarray(np.mean(shares, axis=0))[()]
+
+
+def stratified_interval(
+    statistic: Callable[[list[Array]], Array],
+    tasks: Sequence[Array],
+    *,
+    resamples: int = RESAMPLES,
+) -> tuple[Array, Array]:
+    """Percentile bootstrap interval (95 %) where seeds are drawn anew within each task.
+
+    Args:
+        statistic: from (resamples, seeds) per task to (resamples, ...).
+        tasks: (seeds,) per task.
+        resamples: how often.
+
+    Returns:
+        Lower and upper end, (...) each.
+    """
+    drawing = np.random.default_rng(0)
+    drawn = [task[drawing.integers(len(task), size=(resamples, len(task)))] for task in tasks]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(statistic(drawn), [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def steps_to_reach(steps: Array, values: Array, level: float) -> float:
+    """The first step at which a curve is at ``level`` or above; infinite if it never is.
+
+    Args:
+        steps: (points,) in order.
+        values: (points,).
+    """
+    reached = np.flatnonzero(values >= level)
+    return float(steps[reached[0]]) if len(reached) else float("inf")
+
+
+def area_under(steps: Array, values: Array) -> float:
+    """Mean height of a curve over its steps, by the trapezoidal rule; a single point's is its value."""
+    if len(steps) < 2:
+        return float(values.mean())
+    heights = (values[1:] + values[:-1]) / 2
+    return float((heights * np.diff(steps)).sum() / (steps[-1] - steps[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import multiprocessing
 import os
@@ -14,9 +15,9 @@ from typing import Any
 import pytest
 
 from phalanx.cli import run
-from phalanx.sweeps.claims import FAILED, STOPPED, Claims
+from phalanx.sweeps.claims import DONE, FAILED, STOPPED, Claims
 from phalanx.sweeps.rows import Row
-from phalanx.sweeps.status import DONE, RUNNING, WAITING, RowState, in_a_line, seconds_left, states
+from phalanx.sweeps.status import RUNNING, WAITING, RowState, in_a_line, seconds_left, states
 from phalanx.sweeps.table import Table, open_table
 from phalanx.sweeps.worker import MOST_DEATHS, Worker, run_row, warm_up
 from phalanx.tracking.record import SpooledRun, read_metrics
@@ -87,6 +88,15 @@ def test_kills_and_stops_cost_a_sweep_no_point(tmp_path: Path) -> None:
         assert {name for name, _, _ in rows.rows} == set(found)
         for name, metric in found.items():
             assert list(zip(metric.steps, metric.values, strict=True)) == rows.curve(name)
+    pytest.importorskip("matplotlib")
+    assert run(["sweep", "report", str(table.directory)]) == 0
+    report = table.directory / "report"
+    assert "<h1>small</h1><p>small: 4 rows, 4 done</p>" in (report / "report.html").read_text()
+    (summary,) = csv.DictReader((report / "summary.csv").open())
+    assert summary["seeds"] == "4"
+    exported = json.loads((report / "marl_eval.json").read_text())["matrix"]["two_step"]["qmix"]
+    assert sorted(exported) == ["seed_0", "seed_1", "seed_2", "seed_3"]
+    assert "absolute_metrics" in exported["seed_0"]
 
 
 def test_a_row_that_fails_says_why_and_holds_nobody_up(
@@ -132,7 +142,7 @@ def test_on_another_machine_a_run_leaves_the_embedded_database_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[str]] = []
-    monkeypatch.setattr("phalanx.session.train_planned", lambda f, c, words: told.append(words))
+    monkeypatch.setattr("phalanx.session.train_planned", lambda f, c, words, watch: told.append(words))
     monkeypatch.delenv("PHALANX_MONGO_URL", raising=False)
     table = small.table(tmp_path, "seeds: 2", mongo_url="null")
     assert run_row(table, 0) == 0
