@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from .page import Page, svg
 from .scores import LAST_TESTS, LEVELS, PROFILE_LEVELS, Estimate, Scores, scores_of
 from .status import in_a_line, states
 from .table import Table
+from .tuning import is_test, trials
 
 BOUNDED = ("test_battle_won_mean",)
 """Metrics that are shares themselves."""
@@ -42,13 +44,15 @@ def write_report(table: Table, out: Path, metric: str | None = None) -> list[Pat
         MissingDependencyError: matplotlib is not installed.
     """
     now = states(table)
+    tuned = table.plan.tune is not None
     done = [
         find_run(table.results, str(table.run_folder(state.row)))
         for state in now
-        if state.phase == DONE
+        if state.phase == DONE and (not tuned or is_test(table, state.row))
     ]
     if not done:
-        raise TrackingError(f"no row of {table.name} is done, so there is nothing to report yet")
+        what = "the best settings are not tested" if tuned else "no row is done"
+        raise TrackingError(f"{table.name}: {what} yet, so there is nothing to report")
     chosen, runs = choose_metric(done, metric)
     groups = group_by_config(runs)
     scores = scores_of(groups, chosen, bounded=chosen in BOUNDED)
@@ -57,7 +61,7 @@ def write_report(table: Table, out: Path, metric: str | None = None) -> list[Pat
         f"{chosen}, {len(runs)} runs, {utc_now():%Y-%m-%d %H:%M} UTC, Phalanx {__version__}",
     ]
     texts = {
-        "report.html": page_of(table.name, facts, groups, scores),
+        "report.html": page_of(table.name, facts, groups, scores, trials(table) if tuned else []),
         "summary.csv": _text(lambda file: summary(file, scores)),
         "points.csv": _text(lambda file: write_csv(runs, file, None)),
         "marl_eval.json": _text(lambda file: write_marl_eval(runs, file, None)),
@@ -98,8 +102,22 @@ def summary(file: io.StringIO, scores: Scores) -> None:
         writer.writerow(row)
 
 
-def page_of(name: str, facts: Sequence[str], groups: Sequence[Group], scores: Scores) -> str:
-    """The page as HTML."""
+def page_of(
+    name: str,
+    facts: Sequence[str],
+    groups: Sequence[Group],
+    scores: Scores,
+    tried: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page as HTML.
+
+    Args:
+        name: of the sweep.
+        facts: lines below it.
+        groups: of seeds.
+        scores: of the groups.
+        tried: settings that were tried before these, see :func:`.tuning.trials`.
+    """
     page = Page(name, facts)
     several = len(scores.tasks) > 1
     page.section("Overall", _overall_note(scores))
@@ -145,6 +163,13 @@ def page_of(name: str, facts: Sequence[str], groups: Sequence[Group], scores: Sc
         + " that score more than a level; a curve above another at every level is better in every quantile.",
     )
     page.figures([(_profiles(scores), "Performance profiles")])
+    if tried:
+        page.section(
+            "Tuning",
+            "Settings that were tried, the best first; the score is the median over the tuning seeds. All "
+            "other sections are about the best settings with seeds that were not tuned on.",
+        )
+        page.table(list(tried[0]), [[_shown(value) for value in trial.values()] for trial in tried])
     page.section(
         "What differs", "Keys of the config that are not the same in all algorithms and tasks."
     )
@@ -162,6 +187,10 @@ def page_of(name: str, facts: Sequence[str], groups: Sequence[Group], scores: Sc
         [_run(group, run, scores.metric) for group in groups for run in group.runs],
     )
     return page.html()
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _overall_note(scores: Scores) -> str:

@@ -21,6 +21,7 @@ from ..tracking.views import console
 from .claims import DONE, FAILED, PRUNED, Claims, Standing
 from .rows import Row
 from .table import Table
+from .tuning import trials
 from .worker import last_step
 
 RUNNING, WAITING = "running", "waiting"
@@ -123,7 +124,8 @@ def in_a_line(table: Table, rows: Sequence[RowState]) -> str:
 
 def picture(table: Table, rows: Sequence[RowState]) -> RenderableType:
     """All of it as a table, for the terminal."""
-    parts: list[RenderableType] = [in_a_line(table, rows), _groups(rows)]
+    parts: list[RenderableType] = [in_a_line(table, rows)]
+    parts.append(_groups(rows) if table.plan.tune is None else _trials(table))
     running = [state for state in rows if state.phase == RUNNING]
     if running:
         shown = _grid("row", "running", "steps", "steps/s", "left")
@@ -195,6 +197,19 @@ def _groups(rows: Sequence[RowState]) -> RichTable:
             *(str(counts[phase] or "") for phase in (DONE, RUNNING, FAILED)),
             str(len(members)),
             *([score] if metric else []),
+        )
+    return shown
+
+
+def _trials(table: Table) -> RichTable:
+    found = trials(table)
+    shown = _grid(*(found[0] if found else ("no trial yet",)))
+    for trial in found[:_SHOWN_ROWS]:
+        shown.add_row(
+            *(
+                "" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v)
+                for v in trial.values()
+            )
         )
     return shown
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ..config.routing import Faults, checked
 from ..config.sources import Entry
-from ..errors import ConfigError, TrackingError, did_you_mean
+from ..errors import ConfigError, PhalanxError, TrackingError, did_you_mean
 from ..registry import PartConfig, require
 from ..tracking.files import FileLock
 from ..tracking.plots import DEFAULT_METRICS, curve_of
@@ -25,7 +25,7 @@ from ..tracking.queries import find_run
 from ..tracking.record import SpooledRun
 from .claims import DONE, FINAL, PRUNED, Claims, Standing
 from .plan import Plan, Settings
-from .rows import Candidate, Row, composed_seeds
+from .rows import Candidate, Row, composed_seeds, words_of
 from .scores import LAST_TESTS
 from .table import Table, write_table
 
@@ -77,6 +77,8 @@ def tune_of(plan: Plan) -> Tune:
     }
     tune: Tune = checked(Tune, "tune.", values, faults)
     faults.raise_if_any()
+    if not tune.space:
+        raise ConfigError(f"{plan.origin}: tune.space is empty: it has the keys to look for")
     if len(list(plan.combinations())) > 1:
         raise ConfigError(
             f"{plan.origin}: `tune` looks for one best setting, so there can be no `grid` or `list` beside it"
@@ -105,14 +107,20 @@ def corners(plan: Plan, tune: Tune) -> list[Candidate]:
     Raises:
         ConfigError: one cannot.
     """
-    ends: dict[str, list[Any]] = {}
-    for key, spec in tune.space.items():
-        ends[key] = spec if isinstance(spec, list) else [spec["low"], spec["high"]]
-    most = max(len(values) for values in ends.values())
+    ends = {
+        key: spec if isinstance(spec, list) else [spec["low"], spec["high"]]
+        for key, spec in tune.space.items()
+    }
     found: list[Candidate] = []
-    for i in range(most):
-        some = {key: values[min(i, len(values) - 1)] for key, values in ends.items()}
-        found += composed_seeds(plan, _base(plan) | some, plan.seeds[:1], i)
+    for i in range(max(map(len, ends.values()))):
+        settings = _base(plan) | {k: values[min(i, len(values) - 1)] for k, values in ends.items()}
+        try:
+            found += composed_seeds(plan, settings, plan.seeds[:1], i)
+        except PhalanxError as error:
+            shown = " ".join(words_of(settings, plan.tuned))
+            raise ConfigError(
+                f"{plan.origin}: in `tune`, {shown} cannot be run: {error}"
+            ) from error
     return found
 
 

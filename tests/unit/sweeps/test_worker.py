@@ -142,7 +142,9 @@ def test_on_another_machine_a_run_leaves_the_embedded_database_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[str]] = []
-    monkeypatch.setattr("phalanx.session.train_planned", lambda f, c, words, watch: told.append(words))
+    monkeypatch.setattr(
+        "phalanx.session.train_planned", lambda f, c, words, watch: told.append(words)
+    )
     monkeypatch.delenv("PHALANX_MONGO_URL", raising=False)
     table = small.table(tmp_path, "seeds: 2", mongo_url="null")
     assert run_row(table, 0) == 0
