@@ -10,9 +10,11 @@ import torch
 
 from .config import Composed
 from .data.buffer import Buffer
+from .data.dataset.recorder import RecordedBuffer, Recorder
 from .envs.gate import gated
 from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
+from .recording import recorder_of
 from .registry import ENVS, RUNNERS, Assembler
 from .runners.base import Runner
 from .seeding import named_seed
@@ -29,6 +31,7 @@ class Parts:
     buffer: Buffer
     runner: Runner
     device: torch.device
+    recorder: Recorder | None = None
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -99,12 +102,17 @@ def build(composed: Composed) -> Parts:
         assembler.give(optional_fields=getattr(world_model, "optional_fields", frozenset()))
     policy = assembler.build("policy")
     policy.to(device)
+    buffer = assembler.build("buffer")
+    recorder = recorder_of(composed, env, assembler.build("optional_fields"))
+    if recorder is not None:
+        assembler.give(buffer=RecordedBuffer(buffer, recorder))
     return Parts(
         env=env,
         spec=env.spec,
         policy=policy,
         learner=learner,
-        buffer=assembler.build("buffer"),
+        buffer=buffer,
         runner=assembler.build("runner"),
         device=device,
+        recorder=recorder,
     )

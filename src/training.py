@@ -98,6 +98,8 @@ class Trainer:
         """
         self._reported = time.perf_counter()
         try:
+            if self.parts.recorder is not None:
+                self.parts.recorder.begin(self.folder.name)
             with Interrupt(saves=self.run_config.save_model) as interrupt:
                 while self.t_env < self.run_config.t_max:
                     self._step()
@@ -148,6 +150,8 @@ class Trainer:
         """Free environments and their processes."""
         self.parts.env.close()
         self.tester.close()
+        if self.parts.recorder is not None:
+            self.parts.recorder.close()
 
     def _learn(self) -> None:
         """As many updates as the steps taken so far are worth."""
@@ -219,7 +223,12 @@ class Trainer:
             "replay": self.parts.buffer.state_dict(contents=self.run_config.save_buffer),
             "torch_rng": torch.get_rng_state(),
         }
+        if self.parts.recorder is not None:
+            state["recorder"] = self.parts.recorder.state_dict()
         self._write("latest", state, recorded)
+        kept = f"step_{self.t_env}"
+        if self.run_config.keep_models and not (self.folder / "checkpoints" / kept).exists():
+            self._write(kept, self._networks())
         self._seconds["log"] += time.perf_counter() - start
 
     def _networks(self) -> dict[str, Any]:
@@ -288,6 +297,8 @@ class Trainer:
             self._logged_at, self._saved_at = counters["logged_at"], counters["t_env"]
             for name, clock in self.clocks.items():
                 clock.next = counters["clocks"][name]
+        if same_run and self.parts.recorder is not None:
+            self.parts.recorder.load_state_dict(state.get("recorder"))
         if not same_run:
             self._tested, self._logged_at = None, self.t_env
 

@@ -32,6 +32,12 @@ class RunConfig(PartConfig):
     save_model_interval: int = Field(
         100_000, ge=1, description="environment steps between checkpoints"
     )
+    keep_models: bool = Field(
+        False, description="keep the networks of every checkpoint, in checkpoints/step_N"
+    )
+    record: str = Field(
+        "", description="new folder for a dataset of every episode played in training"
+    )
     save_buffer: bool = Field(
         True, description="keep the replay in checkpoints; without it a resumed run refills it"
     )

@@ -16,6 +16,7 @@ BOOKKEEPING = (
     "mongo_url",
     "mongo_db",
     "local_results_path",
+    "record",
 )
 
 # Keys that change how long a run is, how often it says something, or how fast it is: its curve is another
@@ -28,6 +29,7 @@ OF_NO_EFFECT = (
     "save_model",
     "save_model_interval",
     "save_buffer",
+    "keep_models",
     "save_video",
     "video_format",
     "device",
