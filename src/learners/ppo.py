@@ -81,7 +81,7 @@ class Targets:
     values: Tensor  # (B, T, V) in the critic's units
     raw_values: Tensor  # (B, T, V) in units of reward
     active: Tensor  # (B, T, N) bool, steps that exist, of agents that are alive
-    carry: dict[str, Tensor]  # (B, T, ...) before each step
+    carry: dict[str, Tensor]  # (B, T, ...) before each step, or (B, 1, ...) before each row
 
 
 @LEARNERS.register("ppo")
@@ -123,7 +123,7 @@ class PPOLearner(Learner):
     def update(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
         """All passes over ``batch``, which the policy as it is has made; means over the gradient steps."""
         self._set_learning_rates(t_env)
-        cutting = Cutting.of(batch, self.config.data_chunk_length if self.policy.recurrent else 1)
+        cutting = self.policy.cut(batch, self.config.data_chunk_length)
         targets = self.prepare(batch)
         self.refuse_unless_finite("returns", targets.returns)  # the value norm keeps them
         sums = MetricSums()
@@ -138,12 +138,10 @@ class PPOLearner(Learner):
     @torch.no_grad()
     def prepare(self, batch: EpisodeBatch) -> Targets:
         """Advantages and what else the gradient steps compare with."""
-        # Without memory single steps are enough, and nothing is spent on padding.
-        cutting = Cutting.of(batch, batch.max_t if self.policy.recurrent else 1)
-        start = batch.carry
-        if start is None:
-            start = self.policy.init_carry(batch.batch_size, self.device)
-        chunks = Chunks.of(batch, cutting, {k: v[:, None] for k, v in start.items()})
+        cutting = self.policy.cut(batch, batch.max_t)
+        start = self.policy.start_of(batch)
+        starts = {k: v[:, None] for k, v in start.items()}
+        chunks = Chunks.of(batch, cutting, starts)
         evaluation = self.policy.evaluate(chunks)
         values = cutting.put(self._values(chunks, evaluation, cutting))
         alive = alive_of(batch)
@@ -171,6 +169,7 @@ class PPOLearner(Learner):
         )
         active = alive[:, :-1] & batch.filled[..., None]
         advantage = advantage.expand_as(active)
+        carry = evaluation.carry
         return Targets(
             log_prob=cutting.put(evaluation.log_prob),
             advantage=normalised(advantage, active),
@@ -179,7 +178,7 @@ class PPOLearner(Learner):
             values=values,
             raw_values=value,
             active=active,
-            carry={k: cutting.put(v) for k, v in evaluation.carry.items()},
+            carry=starts if carry is None else {k: cutting.put(v) for k, v in carry.items()},
         )
 
     def _improve(

@@ -101,7 +101,7 @@ class ActorPolicy(StochasticPolicy):
 
     def unroll(self, batch: EpisodeBatch) -> Tensor:
         """Log-probabilities (B, T+1, N, A) of all discrete actions as they were drawn, at every entry."""
-        start = None if batch.carry is None else batch.carry["hidden"]
+        start = self.start_of(batch)["hidden"]
         out = self.agent(batch.obs, batch.last_actions, start, batch.lengths + 1)
         outputs = with_floor(out.values, batch.avail_actions, self._epsilon)
         return F.log_softmax(outputs.masked_fill(~batch.avail_actions, MASKED), dim=-1)

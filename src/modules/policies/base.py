@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ...data.batch import EpisodeBatch
-from ...data.chunks import Chunks, alive_of
+from ...data.chunks import Chunks, Cutting, alive_of
 
 
 class Seen(NamedTuple):
@@ -79,13 +79,14 @@ class Evaluation:
     Attributes:
         log_prob: (K, C, N, F) of the actions taken.
         entropy: (K, C, N, F) of the distributions they came from.
-        carry: (K, C, ...) what the policy remembered before each step.
+        carry: (K, C, ...) what the policy remembered before each step; None where it is too much to keep,
+            and the policy learns through whole rows.
         values: (K, C, N) where the policy also values what it sees, in the critic's units.
     """
 
     log_prob: Tensor
     entropy: Tensor
-    carry: dict[str, Tensor]
+    carry: dict[str, Tensor] | None
     values: Tensor | None = None
 
 
@@ -94,15 +95,38 @@ class StochasticPolicy(nn.Module, ABC):
 
     Attributes:
         recurrent: it remembers earlier steps, so that steps must be evaluated in order.
+        whole_rows: it can only be evaluated from the start of a row on; its evaluations have no carry.
     """
 
     recurrent: bool
+    whole_rows: ClassVar[bool] = False
 
     @abstractmethod
     def init_carry(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """Carry at the start of B episodes; ``generator`` draws what is random in it."""
+
+    def start_of(self, batch: EpisodeBatch) -> dict[str, Tensor]:
+        """Carry (B, ...) before the first entry of each row: nothing, or what ``batch`` knows of it.
+
+        A row may begin within an episode: a runner's has all that the policy had in mind, a window of
+        stored episodes what follows from the data (see :class:`~phalanx.data.collate.Episodes`).
+        """
+        known = batch.carry or {}
+        fresh = self.init_carry(batch.batch_size, batch.reward.device)
+        return {name: known.get(name, nothing) for name, nothing in fresh.items()}
+
+    def cut(self, batch: EpisodeBatch, steps: int) -> Cutting:
+        """Chunks of ``batch`` that can be evaluated on their own.
+
+        Args:
+            steps: of a chunk where the policy remembers; without memory single steps do, and nothing is
+                spent on padding.
+        """
+        if self.whole_rows:
+            return Cutting.of(batch, batch.max_t)
+        return Cutting.of(batch, steps if self.recurrent else 1)
 
     @abstractmethod
     def evaluate(self, chunks: Chunks) -> Evaluation:

@@ -68,7 +68,7 @@ class ValuePolicy(nn.Module):
             agent: network to use instead of the policy's own, e.g. a target network.
         """
         network = self.agent if agent is None else agent
-        start = None if batch.carry is None else batch.carry["hidden"]
+        start = (batch.carry or {}).get("hidden")
         output: AgentOutput = network(
             batch.obs, batch.last_actions, start, lengths=batch.lengths + 1
         )

@@ -582,3 +582,21 @@ def test_metric_sums_forget_what_was_read() -> None:
     sums.add({"x": torch.tensor(4.0)})
     assert sums.means() == {"x": 2.5}
     assert sums.means() == {}
+
+
+def test_a_policy_that_keeps_no_memory_of_steps_learns_through_whole_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where memory of steps is too much to file, rows are evaluated from their start."""
+    batch = acted(build("ppo", agent={"recurrent": True}).policy)
+    expected = gradients(
+        build("ppo", agent={"recurrent": True}, ppo_epoch=1, data_chunk_length=99), batch
+    )
+    learner = build("ppo", agent={"recurrent": True}, ppo_epoch=1, data_chunk_length=2)
+    evaluate = learner.policy.evaluate
+    monkeypatch.setattr(type(learner.policy), "whole_rows", True)
+    monkeypatch.setattr(
+        learner.policy, "evaluate", lambda chunks: replace(evaluate(chunks), carry=None)
+    )
+    for ours, theirs in zip(gradients(learner, batch), expected, strict=True):
+        assert torch.equal(ours, theirs)

@@ -150,3 +150,15 @@ def test_inputs_are_one_hot_columns(last_action: bool, agent_id: bool) -> None:
         inputs.append(torch.eye(N).expand(B, T, N, N))
     expected = torch.relu(agent.fc1(torch.cat(inputs, dim=-1)))
     torch.testing.assert_close(agent._embed(batch.obs, batch.last_actions), expected)
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_a_row_starts_with_what_the_data_know_of_it(name: str) -> None:
+    policy = assemble(policy=name, agent="normed").build("policy")
+    batch, fresh = random_batch((4, 4)), policy.init_carry(2, CPU)
+    assert policy.start_of(batch).keys() == fresh.keys()
+    window = {"last_actions": torch.ones(2, 3, dtype=torch.int64), "return_to_go": torch.ones(2)}
+    start = policy.start_of(replace(batch, carry=window))
+    assert start.keys() == fresh.keys()  # what the policy does not ask for is left out
+    for key, value in start.items():
+        assert torch.equal(value, window.get(key, fresh[key]))
