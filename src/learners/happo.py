@@ -111,9 +111,11 @@ class HAPPOLearner(PPOLearner):
             loss, metrics = self.policy_loss(
                 evaluation, part, targets, member, self.factor, advantage
             )
-            actor = [self.optimisers[member]]
-            norm = self.descend(loss, {"policy": loss}, actor, self.config.max_grad_norm)
-            sums.add({"loss": loss, **metrics, "grad_norm": norm})
+            bounds, parts = self.bounds(evaluation, chunks, part, targets)
+            total, actor = loss + bounds, [self.optimisers[member]]
+            norm = self.descend(total, {"policy": loss, **parts}, actor, self.config.max_grad_norm)
+            metrics |= {f"loss_{name}": value for name, value in parts.items()}
+            sums.add({"loss": total, **metrics, "grad_norm": norm})
 
     @torch.no_grad()
     def _change(

@@ -20,8 +20,8 @@ from ..modules.policies.base import Evaluation, StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
 from .advantages import gae, masked_mean, normalised, ratio_of, surrogate, value_loss
-from .base import Learner
-from .sums import MetricSums
+from .base import Learner, frozen_copy
+from .sums import MetricSums, weighted_sum
 
 
 class PPOConfig(PartConfig):
@@ -43,6 +43,11 @@ class PPOConfig(PartConfig):
         10, ge=1, description="steps a recurrent policy learns through at once"
     )
     clip_param: float = Field(0.2, gt=0, description="how far ratios and values may gain by moving")
+    anchor_coef: float = Field(
+        0.0,
+        ge=0,
+        description="weight of KL(policy at the start of this learning || policy), per step and agent",
+    )
     entropy_coef: float = Field(0.01, ge=0, description="weight of the entropy")
     value_loss_coef: float = Field(1.0, ge=0, description="weight of the value loss")
     max_grad_norm: float = Field(
@@ -82,6 +87,7 @@ class Targets:
     raw_values: Tensor  # (B, T, V) in units of reward
     active: Tensor  # (B, T, N) bool, steps that exist, of agents that are alive
     carry: dict[str, Tensor]  # (B, T, ...) before each step, or (B, 1, ...) before each row
+    anchor: Tensor | None = None  # (B, T, N, K') outputs of the policy this one is to stay close to
 
 
 @LEARNERS.register("ppo")
@@ -115,6 +121,10 @@ class PPOLearner(Learner):
             "critic": self.critic,
             "value_norm": self.value_norm,
         }
+        # The policy as it comes: what an earlier phase made of it, where there was one.
+        self.anchor = frozen_copy(self.policy) if config.anchor_coef else None
+        if self.anchor is not None:
+            self.modules["anchor"] = self.anchor
         self.optimisers = self._make_optimisers()
         # Draws stay on the CPU: they order chunks, whose lengths are there too.
         self._generator = named_generator(seed, "learn")
@@ -179,6 +189,10 @@ class PPOLearner(Learner):
             raw_values=value,
             active=active,
             carry=starts if carry is None else {k: cutting.put(v) for k, v in carry.items()},
+            # Where a row begins within an episode the anchor goes on from what the policy has in mind.
+            anchor=None
+            if self.anchor is None
+            else cutting.put(self.anchor.evaluate(chunks).outputs),
         )
 
     def _improve(
@@ -189,10 +203,12 @@ class PPOLearner(Learner):
             self.track_returns(part, targets)
             evaluation = self.policy.evaluate(chunks)
             policy_loss, metrics = self.policy_loss(evaluation, part, targets)
+            bounds, of_bounds = self.bounds(evaluation, chunks, part, targets)
             critic_loss = self.critic_loss(chunks, evaluation, part, targets)
-            loss = policy_loss + self.config.value_loss_coef * critic_loss
-            parts = {"policy": policy_loss, "value": critic_loss}
+            loss = policy_loss + bounds + self.config.value_loss_coef * critic_loss
+            parts = {"policy": policy_loss, "value": critic_loss, **of_bounds}
             norm = self.descend(loss, parts, self.optimisers, self.config.max_grad_norm)
+            metrics |= {f"loss_{name}": value for name, value in of_bounds.items()}
             sums.add({"loss": loss, "loss_value": critic_loss, **metrics, "grad_norm": norm})
 
     def policy_loss(
@@ -240,6 +256,23 @@ class PPOLearner(Learner):
                 "approx_kl": masked_mean(ratio - 1 - joint, active),
             }
         return loss_policy - config.entropy_coef * entropy, metrics
+
+    def bounds(
+        self, evaluation: Evaluation, chunks: Chunks, part: Cutting, targets: Targets
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What keeps the policy in bounds beside its objective: the weighted sum, and what it is made of.
+
+        These are losses of the policy's own, and its distance from the anchor where there is one.
+        """
+        losses, weights = dict(evaluation.losses), dict(self.policy.loss_weights)
+        if targets.anchor is not None:
+            group = agents_of(chunks.member)
+            active = part.take(targets.active)[:, :, group] & part.filled[..., None]
+            anchor = part.take(targets.anchor)[:, :, group]
+            kl = self.policy.distribution.kl(anchor, evaluation.outputs, chunks.avail_actions)
+            losses["anchor"] = masked_mean(kl.sum(dim=-1), active)
+            weights["anchor"] = self.config.anchor_coef
+        return weighted_sum(losses, weights), losses
 
     def track_returns(self, part: Cutting, targets: Targets) -> None:
         """Move the running scale of returns; before values are computed, as PopArt changes the critic."""

@@ -1,11 +1,25 @@
-"""Metrics that are added up on the device and read rarely."""
+"""Losses that are added up with weights; metrics that are added up on the device and read rarely."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor | float:
+    """Sum of ``losses`` times their ``weights``; 0 when there are none.
+
+    Raises:
+        ValueError: the two do not have the same names; a misspelt weight is no silent zero.
+    """
+    if losses.keys() != weights.keys():
+        raise ValueError(
+            f"losses {sorted(losses)} and their weights {sorted(weights)} differ in name"
+        )
+    return sum((weights[name] * loss for name, loss in losses.items()), start=0.0)
 
 
 class MetricSums:

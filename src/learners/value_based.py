@@ -18,9 +18,10 @@ from ..modules.agents.base import AgentOutput
 from ..modules.layers.packing import Packing
 from ..modules.mixers.base import Choice, available
 from ..modules.policies.value import ValuePolicy
-from ..modules.world_models.base import WorldModel, WorldModelOutput, weighted_sum
+from ..modules.world_models.base import WorldModel, WorldModelOutput
 from .base import Learner, frozen_copies, frozen_copy
 from .optimiser import OptimiserConfig, make_optimiser
+from .sums import weighted_sum
 from .targets import targets_of
 
 

@@ -39,6 +39,10 @@ class ActionDistribution(Protocol):
         """Log-probabilities of ``actions`` and entropies, (..., F) each."""
         ...
 
+    def kl(self, p: Tensor, q: Tensor, avail: Tensor) -> Tensor:
+        """Divergence KL(p || q) (..., F) of the distributions that outputs p and q (..., K) give."""
+        ...
+
 
 class MaskedCategorical:
     """One of A actions, among the available ones."""
@@ -60,6 +64,12 @@ class MaskedCategorical:
         log_p = F.log_softmax(outputs.masked_fill(~avail, MASKED), dim=-1)
         entropy = -(log_p.exp() * log_p.masked_fill(~avail, 0.0)).sum(dim=-1, keepdim=True)
         return log_p.gather(-1, actions[..., None]), entropy
+
+    def kl(self, p: Tensor, q: Tensor, avail: Tensor) -> Tensor:
+        """(..., 1)."""
+        log_p, log_q = (F.log_softmax(x.masked_fill(~avail, MASKED), dim=-1) for x in (p, q))
+        gap = (log_p - log_q).masked_fill(~avail, 0.0)
+        return (log_p.exp() * gap).sum(dim=-1, keepdim=True)
 
 
 class DiagonalGaussian:
@@ -92,6 +102,13 @@ class DiagonalGaussian:
         if avail.shape[-1]:
             log_p, entropy = (x.masked_fill(~avail, 0.0) for x in (log_p, entropy))
         return log_p, entropy
+
+    def kl(self, p: Tensor, q: Tensor, avail: Tensor) -> Tensor:
+        """(..., D)."""
+        (mean_p, std_p), (mean_q, std_q) = self._of(p), self._of(q)
+        spread = (std_p.square() + (mean_p - mean_q).square()) / (2 * std_q.square())
+        divergence = (std_q / std_p).log() + spread - 0.5
+        return divergence.masked_fill(~avail, 0.0) if avail.shape[-1] else divergence
 
     @staticmethod
     def _of(outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,6 +148,13 @@ class MixedDistribution:
         of_vector = self._vector.log_prob(moments, dimensions, actions[..., 1:])
         log_prob, entropy = (torch.cat(p, dim=-1) for p in zip(of_choice, of_vector, strict=True))
         return log_prob, entropy
+
+    def kl(self, p: Tensor, q: Tensor, avail: Tensor) -> Tensor:
+        """(..., 1 + D)."""
+        (logits_p, moments_p), (logits_q, moments_q) = self._split(p), self._split(q)
+        choices, dimensions = self._split(avail)
+        of_choice = self._choice.kl(logits_p, logits_q, choices)
+        return torch.cat([of_choice, self._vector.kl(moments_p, moments_q, dimensions)], dim=-1)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x[..., : self._choices], x[..., self._choices :]

@@ -116,12 +116,10 @@ class ActorPolicy(StochasticPolicy):
         extra = {} if chunks.member is None else {"member": chunks.member}
         lengths = chunks.lengths if self.recurrent else None
         out = self.agent(chunks.obs, chunks.last_actions, start, lengths, **extra)
+        outputs = with_floor(out.values, chunks.avail_actions, self._epsilon)
         log_prob, entropy = self.distribution.log_prob(
-            with_floor(out.values, chunks.avail_actions, self._epsilon),
-            chunks.avail_actions,
-            chunks.actions,
+            outputs, chunks.avail_actions, chunks.actions
         )
         before = torch.cat([start[:, None], out.hidden[:, :-1]], dim=1)
-        return Evaluation(
-            log_prob, entropy, {"hidden": before, "last_actions": chunks.last_actions}
-        )
+        carry = {"hidden": before, "last_actions": chunks.last_actions}
+        return Evaluation(log_prob, entropy, outputs, carry)

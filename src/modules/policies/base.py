@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from ...data.batch import EpisodeBatch
 from ...data.chunks import Chunks, Cutting, alive_of
+from ..layers.distributions import ActionDistribution
 
 
 class Seen(NamedTuple):
@@ -79,15 +82,19 @@ class Evaluation:
     Attributes:
         log_prob: (K, C, N, F) of the actions taken.
         entropy: (K, C, N, F) of the distributions they came from.
+        outputs: (K, C, N, K') what these distributions are read off, see ``EnvSpec.policy_outputs``.
         carry: (K, C, ...) what the policy remembered before each step; None where it is too much to keep,
             and the policy learns through whole rows.
         values: (K, C, N) where the policy also values what it sees, in the critic's units.
+        losses: what else the policy learns, scalars by name, weighted by its ``loss_weights``.
     """
 
     log_prob: Tensor
     entropy: Tensor
+    outputs: Tensor
     carry: dict[str, Tensor] | None
     values: Tensor | None = None
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class StochasticPolicy(nn.Module, ABC):
@@ -95,10 +102,14 @@ class StochasticPolicy(nn.Module, ABC):
 
     Attributes:
         recurrent: it remembers earlier steps, so that steps must be evaluated in order.
+        distribution: how its outputs are read.
+        loss_weights: weight of each of its own losses in the total, by the loss's name.
         whole_rows: it can only be evaluated from the start of a row on; its evaluations have no carry.
     """
 
     recurrent: bool
+    distribution: ActionDistribution
+    loss_weights: Mapping[str, float] = MappingProxyType({})
     whole_rows: ClassVar[bool] = False
 
     @abstractmethod

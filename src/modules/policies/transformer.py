@@ -169,6 +169,7 @@ class TransformerPolicy(StochasticPolicy):
         return Evaluation(
             log_prob.view(K, C, *log_prob.shape[1:]),
             entropy.view(K, C, *entropy.shape[1:]),
+            outputs.view(K, C, *outputs.shape[1:]),
             {} if each is None else {"order": each},
             values.view(K, C, -1),
         )

@@ -66,16 +66,3 @@ class WorldModel(nn.Module, ABC):
             unrolled: the target agent over the batch.
             online: what the online model made of it.
         """
-
-
-def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor | float:
-    """Sum of ``losses`` times their ``weights``; 0 when there are none.
-
-    Raises:
-        ValueError: the two do not have the same names; a misspelt weight is no silent zero.
-    """
-    if losses.keys() != weights.keys():
-        raise ValueError(
-            f"losses {sorted(losses)} and their weights {sorted(weights)} differ in name"
-        )
-    return sum((weights[name] * loss for name, loss in losses.items()), start=0.0)

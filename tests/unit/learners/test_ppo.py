@@ -21,6 +21,7 @@ from phalanx.modules.layers.distributions import (
     DiagonalGaussian,
     MaskedCategorical,
     MixedDistribution,
+    distribution_of,
 )
 from phalanx.modules.policies.actor import ActorPolicy
 from phalanx.modules.policies.base import Seen
@@ -600,3 +601,53 @@ def test_a_policy_that_keeps_no_memory_of_steps_learns_through_whole_rows(
     )
     for ours, theirs in zip(gradients(learner, batch), expected, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_divergences_by_hand() -> None:
+    """KL((.5, .5) || (.25, .75)) among two of three actions, and of Gaussians of deviations .25 and .125."""
+    p, q = torch.tensor([[0.5, 0.5, 0.9]]).log(), torch.tensor([[0.25, 0.75, 0.1]]).log()
+    two = torch.tensor([[True, True, False]])
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    torch.testing.assert_close(MaskedCategorical().kl(p, q, two), torch.tensor([[expected]]))
+    wide, narrow = math.log(1), math.log(1 / 3)  # 0.5 sigmoid of them: 1/4 and 1/8
+    p, q = torch.tensor([[0.5, wide]]), torch.tensor([[0.0, narrow]])
+    expected = math.log(0.125 / 0.25) + (0.25**2 + 0.5**2) / (2 * 0.125**2) - 0.5
+    every = torch.ones(1, 0, dtype=torch.bool)
+    torch.testing.assert_close(DiagonalGaussian().kl(p, q, every), torch.tensor([[expected]]))
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_a_distribution_is_no_distance_from_itself_and_some_from_others(actions: str) -> None:
+    spec = ACTIONS[actions]
+    distribution = distribution_of(spec)
+    avail = random_batch((2, 2), spec).avail_actions[:, 0]
+    p, q = torch.randn(2, *avail.shape[:-1], spec.policy_outputs)
+    _, entropy = distribution.log_prob(p, avail, random_batch((2, 2), spec).actions[:, 0])
+    assert not distribution.kl(p, p, avail).any()
+    divergence = distribution.kl(p, q, avail)
+    assert divergence.shape == entropy.shape
+    assert divergence.sum() > 0
+    assert (divergence >= -1e-6).all()
+
+
+@pytest.mark.parametrize("learner", ["ppo", "happo"])
+def test_the_anchor_is_the_policy_as_it_came_and_holds_it(learner: str) -> None:
+    keys = {"lr": 5e-3, "ppo_epoch": 1, "agent": {"recurrent": True}}
+    free, held = (build(learner, anchor_coef=c, **keys) for c in (0.0, 100.0))
+    assert free.anchor is None
+    batch = acted(held.policy)
+    first = {name: float(value) for name, value in held.learn(batch, 0).items()}
+    # One pass only for each agent of happo, and of its own network: all that is compared is what acted.
+    assert first["loss_anchor"] == pytest.approx(0.0, abs=1e-6)
+    free.learn(batch, 0)
+    for _ in range(5):
+        later = held.learn(batch, 0)
+        free.learn(batch, 0)
+    assert later["loss_anchor"] > 0
+    start = build(learner, **keys).policy.state_dict()
+    moved = [
+        sum(float((value - start[name]).square().sum()) for name, value in state.items())
+        for state in (held.policy.state_dict(), free.policy.state_dict())
+    ]
+    assert moved[0] < moved[1]
+    assert all(torch.equal(v, start[k]) for k, v in held.modules["anchor"].state_dict().items())

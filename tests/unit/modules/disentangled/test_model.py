@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import ConfigError
+from phalanx.learners.sums import weighted_sum
 from phalanx.modules.layers.one_hot import one_hot_actions
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.mixers.base import Choice
-from phalanx.modules.world_models.base import WorldModelOutput, weighted_sum
+from phalanx.modules.world_models.base import WorldModelOutput
 from phalanx.modules.world_models.disentangled.action_conditioned import (
     imagined_actions,
     shuffled_actions,
