@@ -12,7 +12,7 @@ import pytest
 from phalanx import cli, plugins
 from phalanx.config.schema import RunConfig
 from phalanx.config.sources import CONFIG_DIR
-from phalanx.registry import REGISTRIES
+from phalanx.registry import REGISTRIES, load_builtin_parts
 
 CASES = 560
 """In all; the kinds of cases share them."""
@@ -84,8 +84,7 @@ TINY = (
 def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """What plugins register is gone afterwards; files land nowhere else."""
     monkeypatch.chdir(tmp_path)
-    for registry in REGISTRIES.values():
-        registry.names()
+    load_builtin_parts()
     known = {kind: dict(registry._parts) for kind, registry in REGISTRIES.items()}
     monkeypatch.setattr(plugins, "_files", [])
     yield

@@ -14,7 +14,7 @@ import pytest
 from phalanx import plugins
 from phalanx.config import compose
 from phalanx.errors import ConfigError, MissingDependencyError, RegistryError
-from phalanx.registry import MIXERS, PartConfig, Registry, require
+from phalanx.registry import MIXERS, PartConfig, Registry, load_builtin_parts, require
 
 MIXER = '''
 from phalanx.registry import MIXERS, PartConfig
@@ -31,7 +31,7 @@ class Mixer:
 @pytest.fixture(autouse=True)
 def forget_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test loads is gone after it."""
-    MIXERS.names()
+    load_builtin_parts()
     known, modules = dict(MIXERS._parts), set(sys.modules)
     for name in ("_broken", "_files"):
         monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
