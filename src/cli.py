@@ -36,6 +36,10 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       every value of a run with its origin and description
   phalanx list [KIND [PART]] [with plugins=FILE]
       the parts there are, and the keys of one
+  phalanx list configs | maps
+      what --config and --env-config take, with a line on each; SMAC's maps
+  phalanx doctor
+      what of this machine can be used, and the line that mends what cannot
   phalanx runs | compare | plot | export
       look at runs; each has --help
   phalanx sweep FILE.yaml | start | status | report
@@ -57,7 +61,7 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 -m HOST:PORT:DB (record there), -F DIR (files too), -c COMMENT, -u (unobserved), -l LEVEL, -d (debug).
 """
 
-OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "help")
+OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "doctor", "help")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _WITH_OWN_HELP = ("evaluate", "render")
 SWEEP_COMMANDS = ("sweep", "work")
@@ -195,6 +199,15 @@ def _list(words: Words) -> int:
     return 0
 
 
+def _doctor(words: Words) -> int:
+    from .doctor import examine
+    from .listing import print_findings
+
+    if words.arguments:
+        raise ConfigError("`doctor` takes no arguments")
+    return print_findings(examine(Path("results")))
+
+
 def _evaluate(words: Words) -> int:
     parser = argparse.ArgumentParser(
         prog="phalanx evaluate",
@@ -209,10 +222,8 @@ def _evaluate(words: Words) -> int:
 
 
 def _render(words: Words) -> int:
-    from .envs.battle.watch import load_trace, render
-
     parser = argparse.ArgumentParser(
-        prog="phalanx render", description="Draw a recorded battle (pip install 'phalanx[render]')."
+        prog="phalanx render", description="Draw a recorded battle (pip install -e '.[render]')."
     )
     parser.add_argument("trace", type=Path, help="file that save_video or a recorder wrote (.npz)")
     kinds = parser.add_mutually_exclusive_group()
@@ -226,6 +237,8 @@ def _render(words: Words) -> int:
     parser.add_argument("--step", type=int, help="env step of a PNG (default: the busiest moment)")
     parser.add_argument("--width", type=int, default=800, help="pixels (default: 800)")
     arguments = parser.parse_args(words.arguments)
+    from .envs.battle.watch import load_trace, render
+
     trace = load_trace(arguments.trace)
     out = arguments.out or arguments.trace.with_suffix(f".{arguments.kind or 'gif'}")
     if arguments.kind and out.suffix != f".{arguments.kind}":
@@ -266,6 +279,7 @@ _COMMANDS = {
     "list": _list,
     "evaluate": _evaluate,
     "render": _render,
+    "doctor": _doctor,
     "sweep": _sweep,
     "work": _work,
     "help": _help,

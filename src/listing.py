@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -13,10 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from .config import Composed, plugins_of
+from .config.sources import CONFIG_DIR, shipped_configs
+from .doctor import Finding
 from .errors import ConfigError, did_you_mean
 from .plugins import broken_plugins, load_plugins
 from .registry import LAUNCHERS, REGISTRIES, needs
 
+_IN_ONE_PIECE = ("kind", "part", "key", "config", "map_name")
+_PIPE_WIDTH = 1000
 _KINDS = {**REGISTRIES, LAUNCHERS.kind: LAUNCHERS}
 
 
@@ -25,7 +31,7 @@ def print_composed(composed: Composed) -> None:
     table = _table("key", "value", "origin", "description")
     for key, (value, origin, description) in composed.full_keys().items():
         table.add_row(key, repr(value), origin, description)
-    console = Console(soft_wrap=False)
+    console = _console()
     console.print(table)
     for note in composed.notes:
         console.print(note, style="dim", markup=False, highlight=False)
@@ -45,10 +51,13 @@ def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
     load_plugins(plugins_of(updates))
     if len(arguments) > 2:
         raise ConfigError("`list` takes a kind and a part at most, e.g. `list mixer qmix`")
+    if list(arguments) in (["configs"], ["maps"]):
+        (_print_configs if arguments[0] == "configs" else _print_maps)()
+        return
     if arguments and arguments[0] not in _KINDS:
         raise ConfigError(
-            f"unknown kind {arguments[0]!r}.{did_you_mean(arguments[0], _KINDS)} "
-            f"Kinds: {', '.join(_KINDS)}."
+            f"unknown kind {arguments[0]!r}.{did_you_mean(arguments[0], [*_KINDS, 'configs', 'maps'])} "
+            f"Kinds: {', '.join(_KINDS)}; or configs, maps."
         )
     if len(arguments) == 2:
         _print_part(*arguments)
@@ -60,14 +69,55 @@ def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:
         for name, summary in registry.summaries().items():
             table.add_row("", name, summary)
         table.add_section()
-    Console().print(table)
+    _console().print(table)
     for name, why in broken_plugins().items():
-        Console().print(f"plugin {name} is left out: {why}", markup=False)
+        _console().print(f"plugin {name} is left out: {why}", markup=False)
+
+
+def print_findings(findings: Iterable[Finding]) -> int:
+    """What `doctor` found, one by one as it is found; 1 if anything is broken, else 0."""
+    broken = False
+    for finding in findings:
+        broken |= finding.state == "broken"
+        print(f"{finding.state:<8} {finding.what}: {finding.found}", flush=True)
+        if finding.fix:
+            print(f"{'':<8} -> {finding.fix}", flush=True)
+    return int(broken)
+
+
+def _print_configs() -> None:
+    """Shipped configs with the comment at the head of each."""
+    table = _table("option", "config", "what it is")
+    for kind, option in (("algs", "--config"), ("envs", "--env-config")):
+        for name in shipped_configs(kind):
+            text = (CONFIG_DIR / kind / f"{name}.yaml").read_text(encoding="utf-8")
+            head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+            table.add_row(option, name, " ".join(line.lstrip("# ") for line in head))
+            option = ""
+        table.add_section()
+    _console().print(table, markup=False)
+
+
+def _print_maps() -> None:
+    """Maps of the embedded engine with their teams and step limits."""
+    from .envs.battle.maps import GENERATED, map_info, map_names
+
+    table = _table("map_name", "agents", "enemies", "actions", "limit")
+    for name in map_names():
+        info = map_info(name)
+        table.add_row(
+            name, *(str(info[key]) for key in ("n_agents", "n_enemies", "n_actions", "limit"))
+        )
+    console = _console()
+    console.print(table)
+    console.print(
+        f"With --env-config=sc2v2 teams are drawn: {', '.join(GENERATED)}.", highlight=False
+    )
 
 
 def _print_part(kind: str, name: str) -> None:
     part = _KINDS[kind].get(name)
-    console = Console()
+    console = _console()
     console.print(f"[bold]{kind} {name}[/bold]: {inspect.getdoc(part)}\n", highlight=False)
     if asks := needs(part):
         console.print(f"Works with the chosen: {', '.join(asks)}\n", highlight=False)
@@ -104,5 +154,11 @@ def _type_name(annotation: Any) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # What is typed, or searched for with grep, stays in one piece.
+        table.add_column(column, overflow="fold", no_wrap=column in _IN_ONE_PIECE)
     return table
+
+
+def _console() -> Console:
+    """As wide as the terminal; what goes into a file or a pipe keeps each row on a line."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)

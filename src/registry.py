@@ -360,7 +360,7 @@ def require(module: str, extra: str, part: str) -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"{part} needs the package {module!r}, which is not installed ({error}). "
-            f"Install it with: pip install 'phalanx[{extra}]'"
+            f"Install it with: pip install -e '.[{extra}]'"
         ) from error
 
 

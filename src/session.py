@@ -155,8 +155,15 @@ def _taken_up(config: str | None, env_config: str | None, words: _Words, claim: 
 
 
 def _built(composed: Composed, results: Path) -> _Start:
-    for note in composed.notes:
-        log.info("%s", note)
+    if len(composed.notes) == 1:
+        log.info("%s", composed.notes[0])
+    elif composed.notes:
+        log.info(
+            "%d values of the config files are not used in this run; `print_config` and -d list them",
+            len(composed.notes),
+        )
+    for note in composed.notes[1:] and composed.notes:
+        log.debug("%s", note)
     # Before anything is recorded: an unknown map or too large a buffer is no run.
     tracker = _Tracker(Console())
     return _Start(composed, Trainer(composed, build(composed), tracker, results), tracker, results)

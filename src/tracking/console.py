@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console as RichConsole
 from rich.live import Live
@@ -30,7 +30,7 @@ _SHOWN = (
 
 
 class Console:
-    """One live line on a terminal, and one plain line per report everywhere.
+    """One live line on a terminal, and plain lines of at most 80 columns per report everywhere.
 
     The live line goes to the terminal itself, past the capture of output. Reports go through
     ``sys.stdout``, so they are part of the run's record.
@@ -85,7 +85,7 @@ class Console:
                     self._live.update(self._line(now), refresh=True)
 
     def report(self, t_env: int, latest: Mapping[str, float], split: Mapping[str, float]) -> None:
-        """Print one line: steps, speed, latest numbers, and where the time went (shares of 1)."""
+        """Print one entry: steps, speed, latest numbers, and where the time went (shares of 1)."""
         now = time.monotonic()
         self._latest = dict(latest)
         self._now = (t_env, max(self._now[1], int(latest.get("n_updates", 0))))
@@ -100,7 +100,7 @@ class Console:
         if split:
             parts.append(" ".join(f"{name} {share:.0%}" for name, share in split.items()))
         self._mark = (now, *self._now)
-        self._print(" | ".join(parts), error=False)
+        self._print(packed(parts), error=False)
 
     def message(self, text: str) -> None:
         """Print a line of text above the live line."""
@@ -167,6 +167,23 @@ class _LogHandler(logging.Handler):
             self._console.warning(self.format(record))
         except Exception:  # as logging itself does: a message is not worth a run
             self.handleError(record)
+
+
+def packed(parts: Sequence[str], width: int = 80) -> str:
+    """Parts side by side, on as many lines of at most ``width`` columns as that takes.
+
+    >>> print(packed(["1,000/5,000", "win 0.5", "loss 0.1"], width=24))
+    1,000/5,000 | win 0.5
+      loss 0.1
+    """
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} | {part}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(f"  {part}")
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:

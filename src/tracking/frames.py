@@ -93,6 +93,6 @@ def _pandas() -> Any:
         import pandas
     except ImportError:
         raise MissingDependencyError(
-            "tables need pandas; install it: pip install 'phalanx[pandas]'"
+            "tables need pandas; install it: pip install -e '.[pandas]'"
         ) from None
     return pandas

@@ -96,7 +96,7 @@ def new_figure(width: float = 7.0, height: float = 4.5) -> tuple[Any, Any]:
         import matplotlib.figure
     except ImportError:
         raise MissingDependencyError(
-            "plots need matplotlib; install it: pip install 'phalanx[plot]'"
+            "plots need matplotlib; install it: pip install -e '.[plot]'"
         ) from None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 27117, 40
 PROGRAM = "secantusd-py"
 STATE_FILE, DATA_FOLDER = "server.json", "data"
-INSTALL_HINT = "install the embedded server: pip install 'phalanx[server]'"
+INSTALL_HINT = "install the embedded server: pip install -e '.[server]'"
 
 
 @dataclass(frozen=True)

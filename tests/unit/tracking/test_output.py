@@ -77,7 +77,7 @@ def test_a_closed_stream_does_not_end_the_run(monkeypatch):
     assert output.take() == "still running\n"
 
 
-def test_reports_are_single_plain_lines_when_piped(capsys):
+def test_reports_are_plain_lines_of_eighty_columns_when_piped(capsys):
     console = Console()
     console.start(1000, "qmix on 3m")
     console.update(0, 0)
@@ -94,7 +94,9 @@ def test_reports_are_single_plain_lines_when_piped(capsys):
     console.close()
     console.close()
     shown = capsys.readouterr()
-    title, report, message = shown.out.splitlines()
+    title, *lines, message = shown.out.splitlines()
+    report = " | ".join(line.strip() for line in lines)
+    assert max(map(len, lines)) <= 80
     assert (title, message) == ("qmix on 3m", "a word")
     assert report.startswith("100/1,000 | ")
     for part in ("steps/s", "updates/s", "left", "win 0.25", "return 12", "eps 0.9", "loss nan"):

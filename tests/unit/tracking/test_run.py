@@ -394,7 +394,7 @@ def test_a_missing_database_is_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(experiment, "choose_target", lambda **_: None)
     record(lambda handle: None, tmp_path, mongo_url=None)
     (line,) = [r.getMessage() for r in caplog.records if r.name.startswith("phalanx.tracking")]
-    assert "pip install 'phalanx[server]'" in line
+    assert "pip install -e '.[server]'" in line
 
 
 # The spool alone
