@@ -128,7 +128,7 @@ def test_an_unknown_part_points_at_broken_plugins() -> None:
 def test_a_missing_package_names_the_extra() -> None:
     with pytest.raises(
         MissingDependencyError,
-        match=r"env lbf needs the package 'no_such_games', .* pip install 'phalanx\[lbf\]'",
+        match=r"env lbf needs the package 'no_such_games', .* pip install -e '\.\[lbf\]'",
     ):
         require("no_such_games", "lbf", "env lbf")
 

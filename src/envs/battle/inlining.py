@@ -2,8 +2,8 @@
 
 For each call it makes part of the caller, numba copies the callee block by block, and with every block the
 whole table of the callee's variables. The blocks of one callee share that table, which nothing reads again
-once they are inlined, so a copy may share it too; places in source files never change. The machine code is
-the same to the byte.
+once they are inlined, so a copy may share it too; places in source files never change. Names and code that
+come out of it stay as they were.
 """
 
 from __future__ import annotations
