@@ -24,9 +24,9 @@ import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from .catalogue import shipped_parts
 from .errors import (
@@ -50,6 +50,14 @@ class PartConfig(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else path
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+"""A path that means the same from any working directory; empty stays empty."""
 
 
 class Registry(Generic[T]):
@@ -249,7 +257,7 @@ def misfits(chosen: Mapping[str, str]) -> list[str]:
                 f"{other}={chosen[other]} does not fit {kind}={chosen[kind]}, which needs a "
                 f"{wanted.__name__}: choose {_choices(other, fit)}, or another {kind}."
             )
-    return found + _off_policy(chosen)
+    return found + _off_policy(chosen) + _unfed(chosen)
 
 
 def _off_policy(chosen: Mapping[str, str]) -> list[str]:
@@ -268,6 +276,25 @@ def _off_policy(chosen: Mapping[str, str]) -> list[str]:
     return [
         f"buffer={chosen['buffer']} does not fit learner={chosen['learner']}: the learner {learns}, the "
         f"buffer {keeps}. Choose {_choices('buffer', fit)}, or another learner."
+    ]
+
+
+def _unfed(chosen: Mapping[str, str]) -> list[str]:
+    """What a runner plays must go somewhere, and where nothing is played a buffer must have it already."""
+    plays = REGISTRIES["runner"].get(chosen["runner"]).plays
+    buffer = REGISTRIES["buffer"].get(chosen["buffer"])
+    if getattr(buffer, "fed", plays) == plays:
+        return []
+    fit = [n for n, b in REGISTRIES["buffer"].items() if getattr(b, "fed", plays) == plays]
+    others = [n for n, r in REGISTRIES["runner"].items() if r.plays != plays]
+    why = (
+        "the runner plays episodes, and the buffer takes none: it reads recorded ones"
+        if plays
+        else "the runner plays nothing, and the buffer would stay empty"
+    )
+    return [
+        f"buffer={chosen['buffer']} does not fit runner={chosen['runner']}: {why}. Choose "
+        f"{_choices('runner', others)}, or {_choices('buffer', fit)}."
     ]
 
 

@@ -219,8 +219,9 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> int:
             trainer.close()
             start.claim.release()
             print(
-                f"run {start.claim.uid} is complete: it has done {trainer.t_env} of t_max={run.t_max} steps, "
-                f"so there is nothing to resume. Go on with a larger one, e.g. t_max={2 * trainer.t_env}."
+                f"run {start.claim.uid} is complete: it has done {trainer.t_env} of t_max={run.t_max} "
+                f"{trainer.unit}s, so there is nothing to resume. Go on with a larger one, e.g. "
+                f"t_max={2 * trainer.t_env}."
             )
             return 0
         set_aside_newer(checkpoint)
@@ -248,19 +249,20 @@ def _body(start: _Start, handle: RunHandle) -> dict[str, float]:
     start.tracker.record_into(handle)
     hints = _Hints(start, handle)
     if start.checkpoint is not None:
-        log.info("continuing from %s at step %d", start.checkpoint.folder, trainer.t_env)
+        log.info("continuing from %s at %s", start.checkpoint.folder, trainer.now)
         _note_changes(start, handle)
     handle.info["env"] = trainer.parts.env.describe()
     handle.info["engine"] = handle.info["env"].get("engine", "")
     handle.info["device"] = str(trainer.parts.device)
     task = task_name(start.composed.nested())
-    console.start(run.t_max, f"{run.name} on {task}, run {handle.run_id}")
+    handle.info["clock"] = f"{trainer.unit}s"
+    console.start(run.t_max, f"{run.name} on {task}, run {handle.run_id}", trainer.unit)
     began = time.perf_counter()
     try:
         result = trainer.run()
     except (KeyboardInterrupt, DivergedError) as stopped:
         console.close()
-        print(hints.after_stop(trainer.t_env, stopped))
+        print(hints.after_stop(trainer.now, stopped))
         raise
     finally:
         console.close()
@@ -290,7 +292,8 @@ def _note_changes(start: _Start, handle: RunHandle) -> None:
         else ""
     )
     log.info(
-        "from step %d on this run has other settings than before: %s.%s",
+        "from %s %d on this run has other settings than before: %s.%s",
+        start.trainer.unit,
         start.checkpoint.t_env,
         told,
         seed,
@@ -324,7 +327,7 @@ class _Hints:
         folder = _shown(handle.directory)
         lines = [
             f"run {handle.run_id} done: {won}test return {result['return_mean']:.2f} "
-            f"after {trainer.t_env} steps and {trainer.n_updates} updates in {minutes:.1f} min",
+            f"after {self._work()} in {minutes:.1f} min",
             f"  numbers:   {self._look('runs', 'show', handle.uid)}",
             f"  curve:     {self._look('plot', handle.uid)}",
             f"  files:     {folder}",
@@ -336,17 +339,24 @@ class _Hints:
             ]
         return "\n".join(lines)
 
-    def after_stop(self, t_env: int, stopped: BaseException) -> str:
+    def after_stop(self, now: str, stopped: BaseException) -> str:
         """How a run that was stopped, or that stopped itself, can be taken up."""
         uid = self._handle.uid
         if not self._has_checkpoint():
-            return (
-                f"run {uid} stopped at step {t_env} without a checkpoint, so it cannot be resumed."
-            )
+            return f"run {uid} stopped at {now} without a checkpoint, so it cannot be resumed."
         if isinstance(stopped, DivergedError):
             change = self._resume("lr=SMALLER")
-            return f"run {uid} diverged at step {t_env}; its last checkpoint with other settings: {change}"
-        return f"run {uid} stopped at step {t_env}; go on with: {self._resume()}"
+            return f"run {uid} diverged at {now}; its last checkpoint with other settings: {change}"
+        return f"run {uid} stopped at {now}; go on with: {self._resume()}"
+
+    def _work(self) -> str:
+        trainer = self._start.trainer
+        updates = f"{trainer.n_updates} updates"
+        return (
+            updates
+            if trainer.unit == "update"
+            else f"{trainer.t_env} {trainer.unit}s and {updates}"
+        )
 
     def _has_checkpoint(self) -> bool:
         return (self._handle.directory / "checkpoints" / "latest").exists()

@@ -46,7 +46,7 @@ class Tracker(Protocol):
 
 
 class Clock:
-    """Says when something that happens every ``interval`` environment steps is due."""
+    """Says when something that happens every ``interval`` ticks of the run's clock is due."""
 
     def __init__(self, interval: int, first: int) -> None:
         self.interval, self.next = interval, first
@@ -117,16 +117,26 @@ class Trainer:
         finally:
             self.close()
 
+    @property
+    def unit(self) -> str:
+        """What the run's clock counts."""
+        return self.parts.runner.unit
+
+    @property
+    def now(self) -> str:
+        """How far the run is: ``step 1000``."""
+        return f"{self.unit} {self.t_env}"
+
     def _what_is_kept(self) -> str:
         """Where a run that diverged can be taken up, in a sentence."""
         folder = self.folder / "checkpoints" / "latest"
         if not folder.exists():
             return (
-                f"The run ends at step {self.t_env}. It has no checkpoint, as it had not come to "
+                f"The run ends at {self.now}. It has no checkpoint, as it had not come to "
                 f"save_model_interval={self.run_config.save_model_interval} or has save_model=False."
             )
         return (
-            f"The run ends at step {self.t_env}. Its last finite checkpoint, of step {self._saved_at}, is "
+            f"The run ends at {self.now}. Its last finite checkpoint, of {self.unit} {self._saved_at}, is "
             f"kept in {folder}."
         )
 
@@ -211,9 +221,9 @@ class Trainer:
         recorded = self.tracker.flush()
         if recorded is None:
             log.warning(
-                "no checkpoint at step %d: the disk does not have all points before it yet, and a run "
+                "no checkpoint at %s: the disk does not have all points before it yet, and a run "
                 "continued from there would lack them. The older checkpoint is kept.",
-                self.t_env,
+                self.now,
             )
             return
         state = self._networks() | {
@@ -249,7 +259,7 @@ class Trainer:
         trained = {part: state[part] for part in ("policy", "learner") if part in state}
         if (where := first_not_finite(trained)) is not None:
             raise DivergedError(
-                f"{where} is not finite at step {self.t_env}, so no checkpoint is made of it: the run has "
+                f"{where} is not finite at {self.now}, so no checkpoint is made of it: the run has "
                 "diverged. Try a smaller learning rate (lr), or a smaller grad_norm_clip."
             )
         folder = self.folder / "checkpoints" / name
@@ -259,10 +269,10 @@ class Trainer:
                 self._saved_at = self.t_env
         except OSError as error:
             log.warning(
-                "checkpoint %s at step %d could not be written (%s); the run goes on, the older "
+                "checkpoint %s at %s could not be written (%s); the run goes on, the older "
                 "checkpoint is kept. Free some space, or set save_buffer=False for smaller ones.",
                 folder,
-                self.t_env,
+                self.now,
                 error,
             )
 

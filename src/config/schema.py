@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..registry import PartConfig
+from ..registry import AbsolutePath, PartConfig
 
 
 class RunConfig(PartConfig):
@@ -16,26 +16,30 @@ class RunConfig(PartConfig):
     label: str = Field("", description="free text to find the run by")
     sweep: str = Field("", description="the sweep that the run belongs to; set by `phalanx work`")
     seed: int = Field(0, ge=0, description="decides everything random in the run")
-    t_max: int = Field(2_050_000, ge=0, description="environment steps to train for")
+    t_max: int = Field(
+        2_050_000,
+        ge=0,
+        description="where training ends, on the run's clock: environment steps; updates with runner=offline",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where networks live; auto takes CUDA when there is any"
     )
     torch_threads: int = Field(
         1, ge=1, description="threads torch may use; one is fastest for networks this small"
     )
-    test_interval: int = Field(10_000, ge=1, description="environment steps between tests")
+    test_interval: int = Field(10_000, ge=1, description="time between tests, on the run's clock")
     test_nepisode: int = Field(32, ge=1, description="greedy episodes per test")
     save_video: int = Field(0, ge=0, description="first test episodes that `evaluate` films")
     video_format: Literal["gif", "mp4"] = Field("gif", description="what films are written as")
-    log_interval: int = Field(10_000, ge=1, description="environment steps between reports")
+    log_interval: int = Field(10_000, ge=1, description="time between reports, on the run's clock")
     save_model: bool = Field(True, description="write checkpoints")
     save_model_interval: int = Field(
-        100_000, ge=1, description="environment steps between checkpoints"
+        100_000, ge=1, description="time between checkpoints, on the run's clock"
     )
     keep_models: bool = Field(
         False, description="keep the networks of every checkpoint, in checkpoints/step_N"
     )
-    record: str = Field(
+    record: AbsolutePath = Field(
         "", description="new folder for a dataset of every episode played in training"
     )
     save_buffer: bool = Field(

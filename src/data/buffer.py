@@ -22,10 +22,12 @@ class Buffer(Protocol):
         on_policy: what it gives: batches of what the policy as it is has just done, each step once.
         takes_pieces: what it takes: all that runners have when they stop, unfinished episodes too, and the
             policy's memory with them; else whole episodes.
+        fed: it takes anything at all; else its batches come from elsewhere, and its runner plays nothing.
     """
 
     on_policy: bool
     takes_pieces: bool
+    fed: bool
 
     def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
         """Copy ``rows`` out of a runner's store."""

@@ -44,6 +44,7 @@ class EpisodeReplay:
 
     on_policy = False
     takes_pieces = False
+    fed = True
 
     def __init__(
         self, config: Config, spec: EnvSpec, *, seed: int, optional_fields: frozenset[str]

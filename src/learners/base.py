@@ -62,7 +62,7 @@ class Learner(ABC):
             metrics = self.update(batch, t_env)
         except _NotFiniteError as fault:
             raise DivergedError(
-                f"training has diverged: in update {self.n_updates + 1}, after {t_env} environment steps, "
+                f"training has diverged: in update {self.n_updates + 1}, with the run's clock at {t_env}, "
                 f"{fault}. {_inputs(batch)} That step was not taken and no weight was spoilt. Try a smaller "
                 "learning rate (lr) or grad_norm_clip, or rewards of about unit size."
             ) from None

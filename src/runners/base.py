@@ -21,10 +21,13 @@ class Runner(ABC):
 
     Attributes:
         plays: it steps the run's environments; else one copy of them is made, to tell what they are like.
+        unit: what the run's clock counts, environment steps or something else; ``t_max`` and all intervals
+            are in it, and every message says it.
         seconds: spent on each activity, since the loop last set them to 0.
     """
 
     plays: ClassVar[bool]
+    unit: ClassVar[str] = "step"
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -42,16 +42,16 @@ class Console:
         self._lock = threading.RLock()
         self._handler: _LogHandler | None = None
         self._title = ""
-        self._t_max = 0
+        self._t_max, self._unit = 0, "step"
         self._latest: dict[str, float] = {}
         self._first: tuple[float, int, int] | None = None
         self._now = (0, 0)
         self._mark = (0.0, 0, 0)  # time, steps and updates at the last report
         self._drawn = 0.0
 
-    def start(self, t_max: int, title: str) -> None:
-        """Begin to show progress towards ``t_max`` environment steps."""
-        self._t_max, self._title = t_max, title
+    def start(self, t_max: int, title: str, unit: str = "step") -> None:
+        """Begin to show progress towards ``t_max`` environment steps, or whatever else ``unit`` says."""
+        self._t_max, self._title, self._unit = t_max, title, unit
         self._first = None
         if self._stderr.isatty() and unwrapped(sys.stdout).isatty():
             self._live = Live(
@@ -91,10 +91,9 @@ class Console:
         self._now = (t_env, max(self._now[1], int(latest.get("n_updates", 0))))
         then, steps, updates = self._mark if self._first is not None else (now, t_env, 0)
         seconds = max(now - then, 1e-9)
-        parts = [f"{t_env:,}/{self._t_max:,}"]
+        parts = [f"{t_env:,}/{self._t_max:,}" + self._of_its_own()]
         if t_env > steps:
-            parts.append(f"{(t_env - steps) / seconds:,.0f} steps/s")
-            parts.append(f"{(self._now[1] - updates) / seconds:.1f} updates/s")
+            parts += self._speeds(t_env - steps, self._now[1] - updates, seconds)
         parts += [f"left {duration(self._seconds_left(now))}"]
         parts += [f"{label} {_number(latest[name])}" for label, name in _SHOWN if name in latest]
         if split:
@@ -136,6 +135,14 @@ class Console:
         then, steps, _ = self._first
         return (now - then) / (self._now[0] - steps) * max(self._t_max - self._now[0], 0)
 
+    def _of_its_own(self) -> str:
+        """The unit, where it is not the usual one."""
+        return "" if self._unit == "step" else f" {self._unit}s"
+
+    def _speeds(self, steps: int, updates: int, seconds: float) -> list[str]:
+        clock = [] if self._unit == "update" else [f"{steps / seconds:,.0f} {self._unit}s/s"]
+        return [*clock, f"{updates / seconds:.1f} updates/s"]
+
     def _line(self, now: float) -> Table:
         t_env, n_updates = self._now
         assert self._first is not None
@@ -143,8 +150,7 @@ class Console:
         seconds = max(now - then, 1e-9)
         facts = [
             f"{t_env / max(self._t_max, 1):.1%}",
-            f"{(t_env - steps) / seconds:,.0f} steps/s",
-            f"{(n_updates - updates) / seconds:.1f} updates/s",
+            *self._speeds(t_env - steps, n_updates - updates, seconds),
             f"left {duration(self._seconds_left(now))}",
         ]
         latest = self._latest

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import MissingDependencyError, TrackingError, did_you_mean
 from .grouping import group_by_config
-from .queries import RunRecord
+from .queries import RunRecord, clock_of
 from .record import Metric
 from .stats import bootstrap_interval, interquartile_mean, on_common_steps
 
@@ -159,7 +159,7 @@ def draw_curves(
             label=label,
             marker="." if len(steps) == 1 else None,
         )
-    axes.set_xlabel("environment steps")
+    axes.set_xlabel(clock_of([run for members in groups.values() for run in members]))
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     axes.legend()

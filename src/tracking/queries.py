@@ -76,8 +76,14 @@ class RunRecord:
 
     @property
     def steps(self) -> int:
-        """The furthest environment step of any metric."""
+        """The furthest step of any metric."""
         return int(self.info.get("summary", {}).get("steps", 0))
+
+    @property
+    def clock(self) -> str:
+        """What its steps count: environment steps, or the updates of a run that plays nothing."""
+        counted = self.info.get("clock", "steps")
+        return "environment steps" if counted == "steps" else str(counted)
 
     @property
     def seconds(self) -> float | None:
@@ -92,6 +98,11 @@ class RunRecord:
         The folder has every point; the database a thinned copy of very long metrics.
         """
         return self._load_metrics(names)
+
+
+def clock_of(runs: Iterable[RunRecord]) -> str:
+    """What steps of several runs count, in words."""
+    return " or ".join(sorted({run.clock for run in runs}))
 
 
 def runs(results_dir: Path, target: Target | None = None) -> list[RunRecord]:

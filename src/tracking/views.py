@@ -11,7 +11,7 @@ from rich.table import Table
 
 from .filters import flat, value
 from .plots import DEFAULT_METRICS, curve_of, run_label
-from .queries import RunRecord
+from .queries import RunRecord, clock_of
 from .record import Metric
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -102,7 +102,7 @@ def print_comparison(runs: Sequence[RunRecord], metric: str) -> None:
         numbers.add_row(name, *(_last_and_max(run, name) for run in runs))
     out.print(numbers, markup=False)
     curves = {letter: curve_of(run, metric) for letter, run in zip(letters, runs, strict=True)}
-    out.print(_chart(metric, curves), markup=False)
+    out.print(_chart(metric, curves, clock_of(runs)), markup=False)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -166,7 +166,7 @@ def _spark(name: str, metric: Metric) -> str:
     return f"{name}  {bars}  {low:.3g} to {high:.3g}"
 
 
-def _chart(name: str, curves: dict[str, Metric]) -> str:
+def _chart(name: str, curves: dict[str, Metric], clock: str) -> str:
     """Curves drawn over each other, each with its letter; ``*`` where several meet."""
     points = {
         letter: [(s, v) for s, v in zip(curve.steps, curve.values, strict=True) if math.isfinite(v)]
@@ -186,5 +186,5 @@ def _chart(name: str, curves: dict[str, Metric]) -> str:
             grid[row][column] = letter if taken in (" ", letter) else "*"
     labels = [f"{high:.3g}", *[""] * (_CHART_HEIGHT - 2), f"{low:.3g}"]
     rows = [f"{label:>9} │{''.join(row)}" for label, row in zip(labels, grid, strict=True)]
-    foot = f"{'':>9} └{'─' * _CURVE_WIDTH}\n{'':>11}{first:,.0f} to {last:,.0f} environment steps"
+    foot = f"{'':>9} └{'─' * _CURVE_WIDTH}\n{'':>11}{first:,.0f} to {last:,.0f} {clock}"
     return "\n".join([name, *rows, foot])

@@ -52,7 +52,7 @@ def test_what_is_not_finite_moves_no_weight(name: str, reward: float) -> None:
         learner.learn(batch, 20)
     else:
         with pytest.raises(
-            DivergedError, match=r"update 2, after 20 environment steps, \w+ .* (is|not)"
+            DivergedError, match=r"update 2, with the run's clock at 20, \w+ .* (is|not)"
         ):
             learner.learn(batch, 20)
         assert all(torch.equal(a, b) for a, b in zip(weights(learner), before, strict=True))

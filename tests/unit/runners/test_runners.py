@@ -19,6 +19,7 @@ from phalanx.runners.rollout import Rollout, play_episodes
 
 from ..modules.toys import assemble
 
+PLAYING = [name for name, runner in RUNNERS.items() if runner.plays]
 SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action=Discrete(4), episode_limit=9)
 
 
@@ -130,7 +131,7 @@ def make(
     return runner, replay
 
 
-@pytest.mark.parametrize("name", RUNNERS.names())
+@pytest.mark.parametrize("name", PLAYING)
 def test_episodes_arrive_whole(name: str) -> None:
     runner, replay = make(name, num_envs=3)
     t_env = 0
@@ -148,7 +149,7 @@ def test_episodes_arrive_whole(name: str) -> None:
     assert len(pairs) == len(replay)
 
 
-@pytest.mark.parametrize("name", RUNNERS.names())
+@pytest.mark.parametrize("name", PLAYING)
 def test_steps_are_counted_once(name: str) -> None:
     runner, replay = make(name, num_envs=4)
     t_env = sum(runner.collect(0) for _ in range(10))
@@ -157,7 +158,7 @@ def test_steps_are_counted_once(name: str) -> None:
     assert t_env == finished + still_open
 
 
-@pytest.mark.parametrize("name", RUNNERS.names())
+@pytest.mark.parametrize("name", PLAYING)
 def test_broken_episodes_are_dropped_and_counted(name: str) -> None:
     runner, replay = make(name, num_envs=2, broken=(1,))
     while len(replay) < 8:
@@ -168,7 +169,7 @@ def test_broken_episodes_are_dropped_and_counted(name: str) -> None:
     assert runner.rollout.broken_episodes == 2
 
 
-@pytest.mark.parametrize("name", RUNNERS.names())
+@pytest.mark.parametrize("name", PLAYING)
 def test_continues_bit_for_bit(name: str) -> None:
     runner, replay = make(name, num_envs=3)
     for _ in range(7):
@@ -201,7 +202,7 @@ def ordered(random: bool) -> Policy:
     return policy
 
 
-@pytest.mark.parametrize("name", RUNNERS.names())
+@pytest.mark.parametrize("name", PLAYING)
 def test_an_episode_keeps_its_agent_order_and_the_next_draws_anew(name: str) -> None:
     runner, _ = make(name, num_envs=3, policy=ordered(random=True))
     orders = defaultdict(set)

@@ -1,0 +1,67 @@
+"""A run that learns from files alone: its clock counts updates, and it resumes bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from phalanx.build import build
+from phalanx.checkpoint import open_checkpoint
+from phalanx.config import compose
+from phalanx.errors import ConfigError
+
+from ...recorder import trainer
+
+OFFLINE = (
+    "runner=offline",
+    "buffer=dataset",
+    "batch_size=8",
+    "test_nepisode=2",
+    "test_interval=10",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Episodes that an untrained policy played in the two-step game."""
+    folder = tmp_path_factory.mktemp("recorded")
+    words = (f"record={folder / 'data'}", "t_max=200", "save_model=False", "batch_size_run=4")
+    trainer(folder / "run", "iql", "matrix", *words, "test_nepisode=1")[0].run()
+    return str(folder / "data")
+
+
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_the_clock_counts_updates_and_a_resumed_run_is_the_same(
+    tmp_path: Path, data: str, chunk: int
+) -> None:
+    words = (*OFFLINE, f"dataset={data}", f"chunk_length={chunk}", "save_model_interval=20")
+    whole, told = trainer(
+        tmp_path / "whole", "qmix", "matrix", *words, "t_max=40", "log_interval=10"
+    )
+    whole.run()
+    assert (whole.t_env, whole.n_updates) == (40, 40)
+    assert [step for step, _ in told.curve("loss")] == [10, 20, 30, 40]
+    assert [step for step, _ in told.curve("test_return_mean")] == [0, 10, 20, 30, 40]
+    assert "return_mean" not in {name for name, _, _ in told.rows}
+    half, first = trainer(
+        tmp_path / "half", "qmix", "matrix", *words, "t_max=20", "log_interval=10"
+    )
+    half.run()
+    rest, second = trainer(
+        tmp_path / "half", "qmix", "matrix", *words, "t_max=40", "log_interval=10"
+    )
+    rest.load(open_checkpoint(tmp_path / "half").state)
+    rest.run()
+    assert first.rows + [row for row in second.rows if row[1] > 20] == told.rows
+    for name, value in whole.parts.policy.state_dict().items():
+        assert torch.equal(value, rest.parts.policy.state_dict()[name]), name
+
+
+def test_such_a_run_records_nothing(tmp_path: Path, data: str) -> None:
+    words = (*OFFLINE, f"dataset={data}", f"record={tmp_path / 'new'}")
+    with pytest.raises(
+        ConfigError, match="runner offline plays no episodes that could be recorded"
+    ):
+        build(compose("qmix", "matrix", words))
