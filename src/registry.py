@@ -266,7 +266,12 @@ def _off_policy(chosen: Mapping[str, str]) -> list[str]:
     given = getattr(REGISTRIES["buffer"].get(chosen["buffer"]), "on_policy", None)
     if wanted is None or given is None or wanted == given:
         return []
-    fit = [n for n, b in REGISTRIES["buffer"].items() if getattr(b, "on_policy", None) == wanted]
+    plays = REGISTRIES["runner"].get(chosen["runner"]).plays
+    fit = [
+        name
+        for name, buffer in REGISTRIES["buffer"].items()
+        if getattr(buffer, "on_policy", None) == wanted and getattr(buffer, "fed", plays) == plays
+    ]
     learns = (
         "learns from what the policy as it is has just done, once"
         if wanted
