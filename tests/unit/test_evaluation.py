@@ -87,7 +87,7 @@ def test_a_missing_package_is_told_before_anything_is_played(
     words = ("engine=embedded", "map_name=3m", "save_video=1", "video_format=mp4")
     folder, composed = checkpoint(tmp_path, "sc2", *words)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[render\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[render\]'"):
         evaluate_checkpoint(folder, composed, 1, tmp_path / "rows.csv")
     assert not (tmp_path / "rows.csv").exists()
 

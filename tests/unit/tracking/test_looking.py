@@ -172,7 +172,7 @@ def test_runs_and_points_are_pandas_tables(results):
 
 def test_a_missing_pandas_names_the_extra(results, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[pandas\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[pandas\]'"):
         run_table(results=results)
 
 
@@ -297,7 +297,7 @@ def test_a_run_is_found_by_its_name_and_label_too(tmp_path):
 
 def test_a_missing_matplotlib_names_the_extra(results, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[plot\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[plot\]'"):
         command("plot", runs(results)[0].uid, "--results", results)
 
 

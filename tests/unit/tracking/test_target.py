@@ -32,7 +32,7 @@ def test_without_an_address_the_embedded_server_or_nothing(tmp_path, monkeypatch
     assert choose_target(mongo_url="none", results_dir=tmp_path) is None
     monkeypatch.setattr(server, "executable", lambda: None)
     assert choose_target(mongo_url=None, results_dir=tmp_path) is None
-    with pytest.raises(TrackingError, match=r"pip install 'phalanx\[server\]'"):
+    with pytest.raises(TrackingError, match=r"pip install -e '\.\[server\]'"):
         require_target(mongo_url=None, results_dir=tmp_path)
 
 

@@ -143,5 +143,5 @@ def test_missing_packages_name_the_extra(
     for name in [n for n in sys.modules if n.partition(".")[0] == module]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'phalanx\[render\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install -e '\.\[render\]'"):
         render(trace, tmp_path / f"battle.{ending}")
