@@ -149,7 +149,7 @@ SUITES: dict[str, list[Case]] = {
     ],
     "vdfd_MMM2": [Case(a, "MMM2", 0, 300_000, (pace(32),)) for a in ("qmix", "vdfd")],
     "vdfd_weights": [
-        Case("vdfd", VDFD_MAPS[0], 10, 100_000, (pace(32), *words), label)
+        Case("vdfd", "3m", 10, 80_000, (pace(32), *words), label)
         for label, words in {
             "kl_0.01": ("weight_ac_kl=0.01", "weight_af_kl=0.01"),
             "kl_1": ("weight_ac_kl=1.0", "weight_af_kl=1.0"),
