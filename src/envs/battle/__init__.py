@@ -18,6 +18,7 @@ not win rates there. What is approximate:
 - who a colossus' beams hit is decided as they start; missiles always follow their target.
 """
 
+from .capability_wrapper import StarCraftCapabilityEnvWrapper
 from .maps import BattleMap, map_info, map_names
 from .rules import Options
 from .smac import StarCraft2Env
@@ -28,6 +29,7 @@ __all__ = [
     "BattleMap",
     "Options",
     "StarCraft2Env",
+    "StarCraftCapabilityEnvWrapper",
     "VecBattle",
     "battle_reward",
     "map_info",

@@ -22,16 +22,19 @@ from .crew import (
     store,
     take_share,
 )
-from .generation import Draw, generate
+from .generation import Draw, arrange, generate
 from .jit import inlined, inner, kernel, step_kernel
 from .layout import (
     EPISODE,
     FILM_REAL,
     FILM_WHOLE,
     HEALTH,
+    INTENT,
     LOOP,
     OVER,
     STEP,
+    WISH_X,
+    WISH_Y,
     Array,
     Outputs,
     Real,
@@ -41,7 +44,7 @@ from .layout import (
 )
 from .loop import advance, prepare
 from .observation import look, may_target, spot
-from .opening import restart
+from .opening import begin, restart
 from .orders import heuristic_action, obey
 from .pitch import with_pitch
 from .reward import ONGOING, WON, battle_end, battle_reward, end_bonus
@@ -203,6 +206,21 @@ def show_battles(
             key = rng.episode_key(seed, first_index + b, state.battle[b, EPISODE])
             stats = table[b if rules.generated else 0]
             show(b, key, state, out, stats, rules, terrain, shape)
+
+
+@kernel
+def field_battle(
+    b: int, kinds: Array, places: Real, seed: int, first_index: int, start: Real, work: Work, draw: Draw,
+    state: State, out: Outputs, table: Slots, rules: Rules, terrain: Terrain, shape: Features,
+) -> None:  # fmt: skip
+    """Begin battle b's episode again with units of these kinds (M,), created at places (M, 2)."""
+    for i in range(kinds.shape[0]):
+        work.whole[INTENT, i] = kinds[i]
+        work.real[WISH_X, i], work.real[WISH_Y, i] = places[i, 0], places[i, 1]
+    arrange(work, draw, table[b], start[b], rules)
+    key = rng.episode_key(seed, first_index + b, state.battle[b, EPISODE])
+    begin(b, key, state, start[b], table[b], rules)
+    show(b, key, state, out, table[b], rules, terrain, shape)
 
 
 @kernel

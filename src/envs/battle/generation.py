@@ -38,6 +38,7 @@ RANGES = {
     "Medivac": (4.0, 11.0),
 }
 LIMIT = 200
+ALLY_CAMP, ENEMY_CAMP = (8.0, 16.0), (24.0, 16.0)  # where no start positions are asked for
 MOST_TRIES = 1000  # of drawing a team that is not made of exceptions only
 _BUFFER = 1.0  # of the reflected half's edge to the middle of the map
 _OFFSET = 2.0  # groups that surround come no nearer to the middle, along each axis
@@ -190,9 +191,10 @@ def read_capabilities(map_name: str, options: GeneratedOptions) -> Capabilities:
 
 _STANDARD_START = {"dist_type": "surrounded_and_reflect", "p": 0.5}
 _TEAM_KEYS = (
-    "dist_type", "unit_types", "weights", "exception_unit_types", "observe", "n_units", "n_enemies",
+    "dist_type", "env_key", "unit_types", "weights", "exception_unit_types", "observe", "n_units",
+    "n_enemies",
 )  # fmt: skip
-_START_KEYS = ("dist_type", "p", "map_x", "map_y", "n_enemies", "n_units")
+_START_KEYS = ("dist_type", "env_key", "p", "map_x", "map_y", "n_enemies", "n_units")
 
 
 def _section(value: Any, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -242,8 +244,8 @@ def generated_map(map_name: str, capabilities: Capabilities) -> BattleMap:
         name=map_name,
         agents=(kind,) * n_units,
         enemies=(kind,) * n_enemies,
-        ally_start=((8.0, 16.0),) * n_units,
-        enemy_start=((24.0, 16.0),) * n_enemies,
+        ally_start=(ALLY_CAMP,) * n_units,
+        enemy_start=(ENEMY_CAMP,) * n_enemies,
         limit=LIMIT,
         terrain="open_32x32",
         enemy_goal=None,
@@ -312,8 +314,8 @@ def draw_places(key: np.uint64, work: Work, draw: Draw, rules: Rules) -> None:
     wide, high = draw.width, draw.height
     if draw.reflect < 0.0:
         for i in range(m):
-            work.real[WISH_X, i] = 8.0 if i < n else 24.0
-            work.real[WISH_Y, i] = 16.0
+            work.real[WISH_X, i] = ALLY_CAMP[0] if i < n else ENEMY_CAMP[0]
+            work.real[WISH_Y, i] = ALLY_CAMP[1] if i < n else ENEMY_CAMP[1]
         return
     if rng.uniform(key, 0, 0, rng.WAY) <= draw.reflect:
         for i in range(m):
@@ -405,6 +407,13 @@ def generate(
     if m > 2 * n:
         draw_team(2 * n, m, key, work, draw)
     draw_places(key, work, draw, rules)
+    arrange(work, draw, slots, start, rules)
+
+
+@inner
+def arrange(work: Work, draw: Draw, slots: Slots, start: Real, rules: Rules) -> None:
+    """Line up the units of row INTENT, created at rows WISH_X and WISH_Y; see :func:`generate`."""
+    n, m = rules.n_allies, rules.n_allies + rules.n_enemies
     for i in range(m):
         settle(i, work, draw)
         work.whole[LIVING, i] = i

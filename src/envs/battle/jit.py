@@ -38,12 +38,15 @@ _INTERPRETED = (
     "__init__",
     "arrays",
     "bots",
+    "capability_wrapper",
     "door",
+    "feature_names",
     "maps",
     "scene",
     "smac",
     "snapshot",
     "tactics",
+    "teams",
     "vec",
 )
 

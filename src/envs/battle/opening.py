@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import rng
 from .generation import Draw, generate
 from .jit import inner
@@ -39,12 +41,18 @@ def restart(
     start: Real, stats: Slots, rules: Rules,
 ) -> None:  # fmt: skip
     """Begin the next episode of battle b. ``start`` (2, M) holds the start positions."""
-    units, flags, battle = state.units[b], state.flags[b], state.battle[b]
-    battle[EPISODE] += 1
-    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
-    key = rng.episode_key(seed, index, battle[EPISODE])
+    state.battle[b, EPISODE] += 1
+    key = rng.episode_key(seed, index, state.battle[b, EPISODE])
     if rules.generated:
         generate(key, work, draw, stats, start, rules)
+    begin(b, key, state, start, stats, rules)
+
+
+@inner
+def begin(b: int, key: np.uint64, state: State, start: Real, stats: Slots, rules: Rules) -> None:
+    """Put everything of battle b at the beginning of the episode it is in."""
+    units, flags, battle = state.units[b], state.flags[b], state.battle[b]
+    battle[STEP], battle[LOOP], battle[OVER], battle[QUEUED] = 0, 0, 0, 0
     units[:] = 0.0
     flags[:] = 0
     goal_share = rng.uniform(key, 0, 0, rng.GOAL)

@@ -1,10 +1,10 @@
-"""SMAC's own class, method for method, on top of one embedded battle."""
+"""SMAC's and SMACv2's own class, method for method, on top of one embedded battle."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -15,24 +15,48 @@ from numpy.typing import NDArray
 
 from ...errors import EnvError, RenderError, UnavailableActionError
 from .arrays import pack_units
+from .feature_names import capability_names, obs_names, state_names
+from .generation import RANGES
 from .layout import N_REAL
-from .maps import BattleMap
+from .maps import GENERATED, BattleMap
 from .observation import NEAR
-from .rules import ACTIONS_NO_ATTACK, MAP_SIZE, Options, block_sizes
+from .rules import (
+    MAP_SIZE,
+    GeneratedOptions,
+    Options,
+    block_sizes,
+    generated_options,
+)
 from .snapshot import look_at
+from .teams import read_episode
 from .terrain import HEIGHT, PATHABLE, SIZE, load_terrain
-from .units import GAME_TYPES, SHOOT_RANGE, SIGHT_RANGE
+from .units import GAME_TYPES, Slots
 from .vec import VecBattle
 from .watch import Recorder, Trace
 
 LOG = logging.getLogger("phalanx.envs.battle")
 _OWN_TYPES_FROM = 2000  # the maps' own copies of unit types, used for the agents, count from here
-# SMAC's public attributes of the same names.
-_PUBLIC_OPTIONS = tuple(
-    field.name
-    for field in fields(Options)
-    if field.name not in ("step_mul", "move_amount", "window_size_x", "window_size_y")
+# Options that are no public attributes of the same names.
+_OTHERWISE = (
+    "step_mul",
+    "move_amount",
+    "window_size_x",
+    "window_size_y",
+    "num_fov_actions",
+    "n_units",
+    "n_enemies",
 )
+# SMACv2's arguments beyond SMAC's, with its class's defaults.
+_V2_DEFAULTS: dict[str, Any] = {
+    "obs_own_pos": False,
+    "conic_fov": False,
+    "num_fov_actions": 12,
+    "use_unit_ranges": False,
+    "min_attack_range": 2,
+    "fully_observable": False,
+    "prob_obs_enemy": 1.0,
+    "action_mask": True,
+}
 _AHEAD = ((0, 1), (0, -1), (1, 0), (-1, 0))  # north, south, east, west
 
 
@@ -63,7 +87,7 @@ class Unit:
 
 
 class StarCraft2Env:
-    """SMAC's ``StarCraft2Env`` without StarCraft II: code written for SMAC runs on it unchanged.
+    """SMAC's ``StarCraft2Env`` without StarCraft II: code written for SMAC or SMACv2 runs on it unchanged.
 
     The constructor takes SMAC's keyword arguments with SMAC's defaults; methods have SMAC's names, return
     types and quirks: lists of float32 vectors; with ``obs_timestep_number`` float64 and one number longer
@@ -73,21 +97,28 @@ class StarCraft2Env:
     protocol (``get_agent_action``, ``init_units``, ``update_units``, ``reward_battle``) is not there;
     :func:`.battle_reward` computes the last.
 
+    On SMACv2's maps it is SMACv2's class: its arguments (by name) and their defaults, which are not those of
+    its benchmark; feature names and capabilities; teams drawn anew at each :meth:`reset`, or handed to it, as
+    SMACv2's ``StarCraftCapabilityEnvWrapper`` does. Without a ``capability_config`` the benchmark's holds.
+    ``obs_starcraft=False`` is not offered.
+
     Accepted without effect, since there is no game: ``difficulty``, ``game_version``, ``window_size_x``,
-    ``window_size_y``, ``debug``. ``replay_dir`` and ``replay_prefix`` say where :meth:`save_replay` writes; a
-    replay is a trace (``phalanx render`` draws it) of the last episode, not of all.
+    ``window_size_y``, ``debug``, ``kill_unit_step_mul``. ``replay_dir`` and ``replay_prefix`` say where
+    :meth:`save_replay` writes; a replay is a trace (``phalanx render`` draws it) of the last episode, not
+    of all.
 
     Args:
-        map_name: one of :func:`.map_names`, or a :class:`.BattleMap`.
+        map_name: one of :func:`.map_names`, a :class:`.BattleMap`, or one of SMACv2's: ``10gen_terran``,
+            ``10gen_protoss``, ``10gen_zerg``.
         seed: decides all battles; ``None`` draws one, which :meth:`seed` tells.
         profile: unit data, ``"liberty"`` or ``"lotv"`` (not SMAC's).
         start_jitter, random_delay: see :class:`.VecBattle` (not SMAC's).
-        others: see :class:`.Options`.
+        others: see :class:`.Options` and :class:`.GeneratedOptions`.
 
     Attributes:
         n_agents, n_enemies, n_actions, episode_limit, map_name: the task.
         battles_won, battles_game, timeouts, force_restarts: counters since construction.
-        max_reward: most that a battle pays before scaling.
+        max_reward: most that this battle pays before scaling.
         agents, enemies: :class:`Unit` by number, as they are now.
         last_action: (N, A) float64, one-hot.
 
@@ -95,7 +126,6 @@ class StarCraft2Env:
         EnvError: unknown map, profile or option, or a value of the wrong type or out of range.
     """
 
-    n_actions_no_attack = ACTIONS_NO_ATTACK
     n_actions_move = 4
     n_obs_pathing = 8
     n_obs_height = 9
@@ -134,12 +164,33 @@ class StarCraft2Env:
         heuristic_rest: bool = False,
         debug: bool = False,
         *,
+        obs_own_pos: bool = False,
+        obs_starcraft: bool = True,
+        conic_fov: bool = False,
+        num_fov_actions: int = 12,
+        use_unit_ranges: bool = False,
+        min_attack_range: float = 2,
+        kill_unit_step_mul: int = 2,
+        fully_observable: bool = False,
+        capability_config: Mapping[str, Any] | None = None,
+        prob_obs_enemy: float = 1.0,
+        action_mask: bool = True,
         profile: str = "liberty",
         random_delay: bool = True,
         start_jitter: float = 0.0,
     ) -> None:
         given = locals()
         options = {field.name: given[field.name] for field in fields(Options)}
+        drawn = isinstance(map_name, str) and map_name in GENERATED
+        for name, default in _V2_DEFAULTS.items():
+            if drawn or given[name] != default:  # SMAC's maps refuse what would change something
+                options[name] = given[name]
+        if drawn or capability_config:
+            options["capability_config"] = capability_config
+        if obs_starcraft is not True:
+            raise EnvError(
+                "obs_starcraft=False, observations of nothing but the clock, is not offered."
+            )
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._making: dict[str, Any] = {
             "map_name": map_name,
@@ -153,11 +204,8 @@ class StarCraft2Env:
             **options,
         }
         self._launch()
-        if self._battle.map.generated:
-            raise EnvError(
-                f"StarCraft2Env is SMAC's class, and {map_name!r} is a map of SMACv2: use VecBattle."
-            )
         battle_map, spec = self._battle.map, self._battle.spec
+        self._generated = battle_map.generated
         self.map_name, self.map_type = battle_map.name, battle_map.map_type
         self.n_agents, self.n_enemies = spec.n_agents, len(battle_map.enemies)
         self.n_actions, self.episode_limit = spec.n_actions, spec.episode_limit
@@ -165,26 +213,24 @@ class StarCraft2Env:
         self.shield_bits_ally = int(battle_map.ally_shields)
         self.shield_bits_enemy = int(battle_map.enemy_shields)
         self._options = self._battle.options
-        for name in _PUBLIC_OPTIONS:
-            setattr(self, name, getattr(self._options, name))
+        own = generated_options(self._options)
+        for field in fields(own):
+            if field.name not in _OTHERWISE:
+                setattr(self, field.name, getattr(own, field.name))
+        self.n_fov_actions = own.looks
+        self.n_actions_no_attack = self._battle.first_attack
         self._move_amount, self._step_mul = move_amount, step_mul
         self.window_size = (window_size_x, window_size_y)
         self._blocks = block_sizes(battle_map, self._options)
-        self._slots = self._battle.slots[0]
-        types = [f"type_{bit}" for bit in range(self.unit_type_bits)]
+        # SMACv2 has an agent's capabilities apart from its other attributes, SMAC among them.
+        self.capability_attr_names = capability_names(battle_map) if self._generated else []
+        types = [] if self._generated else capability_names(battle_map)
         self.ally_state_attr_names = ["health", "energy/cooldown", "rel_x", "rel_y"]
-        self.ally_state_attr_names += ["shield"] * self.shield_bits_ally + types
+        self.ally_state_attr_names += ["shield"] * self.shield_bits_ally
+        self.ally_state_attr_names += ["fov_x", "fov_y"] * bool(own.conic_fov) + types
         self.enemy_state_attr_names = ["health", "rel_x", "rel_y"]
-        self.enemy_state_attr_names += ["shield"] * self.shield_bits_enemy + types
-        kinds = sorted(set(battle_map.agents))  # the order of the maps' own types is the alphabet's
-        self._type_of = [_OWN_TYPES_FROM + kinds.index(kind) for kind in battle_map.agents]
-        self._type_of += [GAME_TYPES[kind] for kind in battle_map.enemies]
-        whole = self._slots[self.n_agents :]
-        self.max_reward = float(
-            self.n_enemies * reward_death_value
-            + reward_win
-            + (whole["health"] + whole["shield"]).sum()
-        )
+        self.enemy_state_attr_names += ["shield"] * self.shield_bits_enemy
+        self.enemy_state_attr_names += capability_names(battle_map)
         terrain = load_terrain(battle_map.terrain)
         self.pathing_grid: NDArray[np.bool_] = terrain[PATHABLE] > 0
         self.terrain_height: NDArray[np.float64] = terrain[HEIGHT].copy()
@@ -201,10 +247,44 @@ class StarCraft2Env:
         self._recorder = Recorder(self._battle)
         self._fresh = True  # the battle made has begun its first episode already
 
-    def reset(self) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
-        """Begin an episode; returns ``(get_obs(), get_state())``."""
+    @property
+    def _slots(self) -> Slots:
+        """Unit data (M,) of who fights in this episode."""
+        slots: Slots = self._battle.slots[0]
+        return slots
+
+    @property
+    def max_reward(self) -> float:
+        """Most that this battle pays before scaling; SMACv2 goes on with its first battle's."""
+        enemies = self._slots[self.n_agents :]
+        best = self.n_enemies * self._options.reward_death_value + self._options.reward_win
+        return float(best + (enemies["health"] + enemies["shield"]).sum())
+
+    @property
+    def fov_directions(self) -> NDArray[np.float64]:
+        """(N, 2) unit vectors: where each agent looks; east without a cone of sight."""
+        turns = self._battle.battle_state.facing[0] / max(self.n_fov_actions, 1)
+        return np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], axis=-1)
+
+    def reset(
+        self, episode_config: Mapping[str, Any] | None = None
+    ) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
+        """Begin an episode; returns ``(get_obs(), get_state())``.
+
+        Args:
+            episode_config: (SMACv2) ``team_gen`` with ``ally_team`` and ``enemy_team``, and
+                ``ally_start_positions`` and ``enemy_start_positions`` with an ``item`` (units, 2), in place
+                of what the seed draws. Without the positions, two camps face each other.
+
+        Raises:
+            EnvError: something else in it, other sizes or types than those drawn from, or teams on a map
+                on which they are fixed.
+        """
+        chosen = read_episode(episode_config or {}, (self.n_agents, self.n_enemies))
         self._recorder.finished.clear()
-        if not self._fresh:
+        if any(choice is not None for choice in chosen):
+            self._battle.field(0, *chosen)
+        elif not self._fresh:
             self._battle.reset()
         self._fresh = False
         self._episode_steps = 0
@@ -326,7 +406,10 @@ class StarCraft2Env:
         pack_units(ally[None], enemy[None], units)
         options = replace(self._options, obs_instead_of_state=False)
         last = np.full((1, self.n_agents), -1)
-        view = look_at(units, last, np.zeros(1), self._battle.map, options, self._slots)
+        if isinstance(options, GeneratedOptions):
+            options = replace(options, prob_obs_enemy=1.0, strict_smacv2=False)
+        facing = self._battle.battle_state.facing
+        view = look_at(units, last, np.zeros(1), self._battle.map, options, self._slots, facing)
         state: NDArray[np.float32] = view["state"][0]
         return state
 
@@ -341,18 +424,23 @@ class StarCraft2Env:
         return self.get_avail_actions()[agent_id]
 
     def get_visibility_matrix(self) -> NDArray[np.bool_]:
-        """(N, N + E) bool: which living agent sees which living unit, itself not counted."""
+        """(N, N + E) bool: which living agent sees which living unit, itself not counted.
+
+        As in SMACv2 only distances count, and of two agents the first one's sight.
+        """
         self._check_begun()
         ally, enemy = self._battle.units(0)
         at = np.concatenate([ally[:, :3], enemy[:, :3]])
         apart = np.hypot(at[:, 0] - ally[:, :1], at[:, 1] - ally[:, 1:2])
-        seen: NDArray[np.bool_] = (apart < SIGHT_RANGE) & (at[:, 2] > 0) & (ally[:, 2:3] > 0)
+        first = np.minimum(*np.indices(apart.shape))
+        sight = self._slots["sight"][first]
+        seen: NDArray[np.bool_] = (apart < sight) & (at[:, 2] > 0) & (ally[:, 2:3] > 0)
         np.fill_diagonal(seen, False)
         return seen
 
     def get_obs_size(self) -> int:
         """Length of an observation as SMAC counts it, which leaves out one of two step numbers."""
-        return self._battle.spec.obs_dim - self._options.obs_timestep_number
+        return self._battle.spec.obs_dim - self._reserved
 
     def get_state_size(self) -> int:
         """Length of the state as SMAC counts it."""
@@ -373,8 +461,61 @@ class StarCraft2Env:
         return self.n_agents - 1, self._blocks.ally
 
     def get_obs_own_feats_size(self) -> int:
-        """Numbers about the agent itself, the step number included."""
-        return self._blocks.own + self._options.obs_timestep_number
+        """Numbers about the agent itself; SMAC, unlike SMACv2, counts the step number among them."""
+        return self._blocks.own + self._reserved
+
+    @property
+    def _reserved(self) -> int:
+        """Places SMAC keeps for the step number, which it then appends."""
+        return int(self._options.obs_timestep_number and not self._generated)
+
+    def get_cap_size(self) -> int:
+        """Numbers about what an agent is (SMACv2)."""
+        return self.unit_type_bits
+
+    def get_obs_ally_capability_size(self) -> int:
+        """Numbers about what another agent is (SMACv2)."""
+        return self.unit_type_bits
+
+    def get_capabilities_agent(self, agent_id: int) -> NDArray[np.float32]:
+        """What an agent is, dead or alive: its unit type, one-hot (SMACv2)."""
+        self._check_begun()
+        row = np.zeros(self.get_cap_size(), np.float32)
+        if len(row):
+            row[self._slots[agent_id]["type_bit"]] = 1
+        return row
+
+    def get_capabilities(self) -> NDArray[np.float32]:
+        """What all agents are, one after the other (SMACv2)."""
+        return np.concatenate([self.get_capabilities_agent(i) for i in range(self.n_agents)])
+
+    def get_obs_feature_names(self) -> list[str]:
+        """What the numbers of agent 0's observation are, in SMACv2's words."""
+        names = obs_names(self._battle.map, self._options)
+        return [
+            *names,
+            *["timestep_reserved"] * self._reserved,
+            *self._clock("obs_timestep_number"),
+        ]
+
+    def get_state_feature_names(self) -> list[str]:
+        """What the numbers of the state are, in SMACv2's words.
+
+        Raises:
+            EnvError: with ``obs_instead_of_state``; they are the observations', agent by agent.
+        """
+        if self._options.obs_instead_of_state:
+            raise EnvError(
+                "with obs_instead_of_state the state has no feature names of its own: see "
+                "get_obs_feature_names()."
+            )
+        return [
+            *state_names(self._battle.map, self._options),
+            *self._clock("state_timestep_number"),
+        ]
+
+    def _clock(self, option: str) -> list[str]:
+        return ["timestep"] * bool(getattr(self._options, option))
 
     def get_ally_num_attributes(self) -> int:
         """Numbers per agent in the state."""
@@ -393,10 +534,11 @@ class StarCraft2Env:
         return {
             "state_shape": self.get_state_size(),
             "obs_shape": self.get_obs_size(),
+            **({"cap_shape": self.get_cap_size()} if self._generated else {}),
             "n_actions": self.get_total_actions(),
             "n_agents": self.n_agents,
             "episode_limit": self.episode_limit,
-            "agent_features": self.ally_state_attr_names,
+            "agent_features": self.ally_state_attr_names + self.capability_attr_names,
             "enemy_features": self.enemy_state_attr_names,
         }
 
@@ -440,7 +582,7 @@ class StarCraft2Env:
         slot = self._slots[number]
         return Unit(
             tag=number + 1,
-            unit_type=self._type_of[number],
+            unit_type=self.get_unit_types()[number],
             owner=1 if own else 2,
             pos=Position(float(row[0]), float(row[1])),
             health=float(row[2]),
@@ -455,7 +597,12 @@ class StarCraft2Env:
 
     def get_unit_types(self) -> list[int]:
         """Type number of each agent, then of each enemy (the game's)."""
-        return list(self._type_of)
+        names = self._battle.unit_names(0)
+        agents, enemies = names[: self.n_agents], names[self.n_agents :]
+        kinds = sorted(RANGES if self._generated else set(agents))  # maps number their own types so
+        return [_OWN_TYPES_FROM + kinds.index(kind) for kind in agents] + [
+            GAME_TYPES[kind] for kind in enemies
+        ]
 
     def get_unit_type_id(self, unit: Unit, ally: bool) -> int:
         """A unit's column in the one-hot type."""
@@ -475,12 +622,12 @@ class StarCraft2Env:
         return float(self._slots[unit.tag - 1]["shown_shield"])
 
     def unit_shoot_range(self, agent_id: int) -> float:
-        """How far an agent may choose targets, centre to centre; the same for all."""
-        return SHOOT_RANGE
+        """How far an agent may choose targets, centre to centre; SMAC: the same for all."""
+        return float(self._slots[agent_id]["shoot"])
 
     def unit_sight_range(self, agent_id: int) -> float:
-        """How far an agent sees; the same for all."""
-        return SIGHT_RANGE
+        """How far an agent sees; SMAC: the same for all."""
+        return float(self._slots[agent_id]["sight"])
 
     @staticmethod
     def distance(x1: float, y1: float, x2: float, y2: float) -> float:
@@ -518,12 +665,13 @@ class StarCraft2Env:
 
     def only_medivac_left(self, ally: bool) -> bool:
         """Whether a side is down to a medivac, on the maps where that ends the battle."""
-        if self.map_type != "MMM":
+        if not self._battle.map.medics:
             return False
         units = (self.agents if ally else self.enemies).values()
         fighters = [u for u in units if u.health > 0 and not self._heals(u)]
         living = [u for u in units if u.health > 0]
-        return not fighters if ally else len(living) == 1 and not fighters
+        alone = ally or self._generated or len(living) == 1  # SMACv2: however many there are
+        return alone and not fighters
 
     def _heals(self, unit: Unit) -> bool:
         return bool(self._slots[unit.tag - 1]["heal_rate"] > 0)

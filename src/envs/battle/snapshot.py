@@ -76,15 +76,20 @@ def look_at(
     battle_map: BattleMap,
     options: Options,
     stats: Slots,
+    facing: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """``obs``, ``state`` and ``avail_actions`` of engine arrays: units (B, N_REAL, M), clock (B,)."""
+    """``obs``, ``state`` and ``avail_actions`` of engine arrays: units (B, N_REAL, M), clock (B,).
+
+    ``facing`` (B, N): SMACv2's directions of sight, by number.
+    """
     rules, shape = build_rules(battle_map, options, stats), build_features(battle_map, options)
     b, n = len(units), rules.n_allies
     obs = np.zeros((b, n, shape.obs_dim), np.float32)
     state = np.zeros((b, shape.state_dim), np.float32)
     avail = np.zeros((b, n, shape.n_actions), np.uint8)
     alive, visibility = np.zeros((b, n), np.bool_), np.zeros((b, n, n), np.bool_)
-    facing, spotted = np.zeros((b, n), np.int64), np.zeros((b, 0, 0), np.uint8)
+    facing = np.zeros((b, n), np.int64) if facing is None else facing
+    spotted = np.zeros((b, 0, 0), np.uint8)
     engine.look_at(
         units, last_action, clock, facing, spotted, obs, state, avail, alive, visibility,
         stats, as_record(rules), load_terrain(battle_map.terrain), as_record(shape),

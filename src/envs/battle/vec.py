@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -46,6 +47,7 @@ from .rules import (
     read_options,
     slots_of,
 )
+from .teams import Fielded, camps, kind_numbers, on_map
 from .terrain import load_ground, load_terrain
 from .units import Slots
 
@@ -144,6 +146,8 @@ class VecBattle:
         self.options, self.profile = options, profile
         fixed = slots_of(self.map, profile)
         self._draw, types = no_draw(fixed), fixed
+        self._kinds = () if capabilities is None else capabilities.types
+        self._fielded: dict[int, Fielded] = {}
         if capabilities is not None:
             self._draw = build_draw(self.map, capabilities, generated_options(options), profile)
             types = self._draw.catalog
@@ -330,12 +334,64 @@ class VecBattle:
         allies = numbers("ally", ally, (n_agents, 6))
         enemies = numbers("enemy", enemy, (n_enemies, 4))
         mask = np.arange(self.num_envs) == battle
+        fielded = self._fielded_now(battle)
         self._battle_state.battle[battle, EPISODE] -= 1
         self.reset(mask)
+        if fielded is not None:
+            self._field(battle, fielded)
         pack_units(allies[None], enemies[None], self._battle_state.units[battle : battle + 1])
         self._show(mask)
         if self._watcher is not None:
             self._watcher.restarted(mask)
+
+    def field(
+        self, battle: int, kinds: Sequence[str] | None = None, places: ArrayLike | None = None
+    ) -> None:
+        """Begin one battle's next episode with teams or places that you choose, where they are drawn.
+
+        Args:
+            battle: which of the B battles.
+            kinds: unit type of everyone (M,), agents first, of those the battle draws from; None: drawn.
+            places: (M, 2) x, y where each is created, the nearest free place being taken; None: drawn, or,
+                with ``kinds``, two camps that face each other.
+
+        Agents are then numbered in SMAC's order: by type, x and y.
+
+        Raises:
+            EnvError: a map with fixed teams, unknown types, not one type or place per unit.
+        """
+        self._check_battle(battle)
+        if not self.map.generated:
+            raise EnvError(f"the teams of {self.map.name!r} are fixed; none can be fielded.")
+        sizes = self.spec.n_agents, len(self.map.enemies)
+        self.reset(np.arange(self.num_envs) == battle)
+        if kinds is None and places is None:
+            return
+        numbers_of = (
+            [self._kinds.index(name) for name in self.unit_names(battle)]
+            if kinds is None
+            else kind_numbers(kinds, self._kinds, sizes)
+        )
+        fielded = Fielded(
+            self.episode_of(battle),
+            np.array(numbers_of, np.int64),
+            camps(*sizes) if places is None else on_map(places, sum(sizes)),
+        )
+        self._fielded[battle] = fielded
+        self._field(battle, fielded)
+        if self._watcher is not None:
+            self._watcher.restarted(np.arange(self.num_envs) == battle)
+
+    def _field(self, battle: int, fielded: Fielded) -> None:
+        engine.field_battle(
+            battle, fielded.kinds, fielded.places, self.seed, self.first_index, self._start,
+            self._work[0], self._draw, self._battle_state, self._out, *self._tables,
+        )  # fmt: skip
+
+    def _fielded_now(self, battle: int) -> Fielded | None:
+        """What was fielded for the episode that a battle is in."""
+        fielded = self._fielded.get(battle)
+        return fielded if fielded and fielded.episode == self.episode_of(battle) else None
 
     def _show(self, mask: NDArray[np.bool_]) -> None:
         engine.show_battles(
@@ -389,7 +445,17 @@ class VecBattle:
         return [columns[column] for column in self._table[battle]["type_bit"].tolist()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: arrays and integers only."""
+        """Everything needed to go on bit for bit: arrays and integers only.
+
+        Raises:
+            EnvError: a battle's teams were chosen by :meth:`field`; a state knows how to draw them only.
+        """
+        for battle in self._fielded:
+            if self._fielded_now(battle) is not None:
+                raise EnvError(
+                    f"battle {battle} has teams that were fielded by hand; its state can be saved "
+                    "from its next episode on."
+                )
         outputs = as_dict(self._out)
         for big in ("obs", "state", "visibility", "final_obs", "final_state", "film"):
             del outputs[big]  # follow from the rest, or are only valid until the next step

@@ -543,7 +543,10 @@ def test_maps_of_either_kind_are_kept_apart() -> None:
     assert "Did you mean '10gen_terran'" in error(VecBattle, "10gen_teran", 1)
     assert "draws its teams anew" in error(observe, "10gen_zerg", [], [], [], 0)
     assert "draws its teams anew" in error(map_info, "10gen_zerg")
-    assert "is a map of SMACv2: use VecBattle" in error(StarCraft2Env, "10gen_zerg")
+    assert "'conic_fov' is SMACv2's" in error(StarCraft2Env, "3m", conic_fov=True)
+    assert "'capability_config' is SMACv2's" in error(
+        StarCraft2Env, "3m", capability_config=MARINES
+    )
 
 
 def test_complaints_name_the_drawn_type() -> None:
