@@ -19,6 +19,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -303,6 +304,7 @@ def train(case: Case, folder: Path) -> str:
     if saved:
         command += ["with", f"resume={saved[0]}"]
     else:
+        shutil.rmtree(results, ignore_errors=True)  # what stopped before its first checkpoint
         command += [f"--config={case.algorithm}", f"--env-config={case.task.env_config}", "with"]
         command += [*case.task.words, f"seed={case.seed}", f"t_max={case.t_max}", *case.words]
         command += ["save_buffer=True", "save_model_interval=100000"]
