@@ -100,7 +100,7 @@ class Case:
 PYMARL = ("optim=rmsprop", "lr=0.0005")  # PyMARL's optimiser; the shipped configs use Adam at 0.001
 
 
-VDFD_MAPS = ("3s_vs_3z", "5m_vs_6m")
+VDFD_MAPS = ("3s_vs_3z", "8m_vs_9m")
 """Where VDFD is compared, the first also with its ablations: chosen by the suite ``scout``."""
 
 
@@ -139,12 +139,12 @@ SUITES: dict[str, list[Case]] = {
         for a in ("qmix", "vdfd", "vdn", "qtran", "iql", "coma")
     ],
     "vdfd_ablations": [
-        Case(a, VDFD_MAPS[0], s, 300_000, (pace(32),))
+        Case(a, VDFD_MAPS[0], s, 200_000, (pace(32),))
         for s in (0, 1)
         for a in ("vdfd_no_ac", "vdfd_no_af", "vdfd_no_st", "vdf_sv", "vdf_post")
     ],
     "vdfd_controls": [
-        Case(a, VDFD_MAPS[0], s, 300_000, (pace(32),))
+        Case(a, VDFD_MAPS[0], s, 200_000, (pace(32),))
         for s in (0, 1)
         for a in ("vdfd_random_context", "vdfd_constant_context", "qmix_wide")
     ],
@@ -211,7 +211,8 @@ BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
     "vdfd_ablations": (("vdfd", "vdfd"),),
     "vdfd_controls": (("qmix", "vdfd"), ("vdfd", "vdfd")),
 }
-"""Suites that also show an algorithm (first) of another suite (second), on the tasks they share."""
+"""Suites that also show an algorithm (first) of another suite (second), on the tasks they share and for
+as many steps as the suite's own runs."""
 
 COLOURS = {
     "qmix": "C0",
@@ -260,6 +261,11 @@ class Curve:
         width = self.steps[-1] - self.steps[0]
         return float(np.trapezoid(self.values, self.steps) / width) if width else self.values[0]
 
+    def until(self, step: float) -> Curve:
+        """The tests up to a step, of the same run."""
+        n = sum(t <= step for t in self.steps)
+        return Curve(self.steps[:n], self.values[:n], self.minutes)
+
     def reached(self, value: float) -> float | None:
         """Steps of the first test that is as good as ``value``."""
         return next((t for t, v in zip(self.steps, self.values, strict=True) if v >= value), None)
@@ -276,18 +282,22 @@ class Curve:
 def shown(suite: str, folder: Path) -> dict[tuple[str, str], list[tuple[Case, Curve]]]:
     """Runs that exist of the suite, and of what stands beside it, by task and name of the line."""
     cases = [(case, folder) for case in SUITES[suite]]
-    tasks = {case.task_name for case, _ in cases}
+    steps = dict[str, int]()
+    for case, _ in cases:
+        steps[case.task_name] = max(case.t_max, steps.get(case.task_name, 0))
     for algorithm, other in BESIDE.get(suite, ()):
         cases += [
             (case, folder.parent / other)
             for case in SUITES[other]
-            if case.algorithm == algorithm and case.task_name in tasks
+            if case.algorithm == algorithm and case.task_name in steps
         ]
     found = defaultdict[tuple[str, str], list[tuple[Case, Curve]]](list)
     for case, place in cases:
         file = place / f"{case.stem}.csv"
         if file.exists():
             curve = Curve.read(file, case.task.metric)
+            if place != folder:
+                curve = curve.until(steps[case.task_name])
             found[case.task_name, case.name].append((case, curve))
     order = list(dict.fromkeys(task_name for task_name, _ in found))
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
