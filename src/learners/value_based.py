@@ -34,6 +34,18 @@ def drift(target: Tensor, online: Tensor) -> Tensor:
     return (target - online).square().mean() / spread.clamp(min=torch.finfo(online.dtype).tiny)
 
 
+def conservative_gap(values: Tensor, avail_actions: Tensor, q_taken: Tensor) -> Tensor:
+    """How much more an agent's actions seem worth than the one it took (Kumar et al., 2020, equation 4).
+
+    ``log sum_a exp Q(a) - Q(taken)`` over available actions, (..., N): never below 0, and small only where
+    the taken action is the best one by far. Who has a single action left, as the dead have, has none of it.
+
+    Args:
+        values: (..., N, A). avail_actions: (..., N, A) bool. q_taken: (..., N).
+    """
+    return available(values, avail_actions).logsumexp(dim=-1) - q_taken
+
+
 @dataclass(frozen=True)
 class Gathered:
     """What the losses of one update read: the M steps of a batch, and the entries these led to.
@@ -86,6 +98,12 @@ class QConfig(OptimiserConfig):
     gamma: float = Field(0.99, ge=0, le=1, description="discount per environment step")
     td_lambda: float = Field(
         0.0, ge=0, le=1, description="decay of longer returns in the target; 0: one step"
+    )
+    cql_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="weight of what keeps actions that the data lack from seeming better, for learning from "
+        "a dataset (CQL); 0: none",
     )
     world_model_lr: float | None = Field(
         None, gt=0, description="learning rate of the world model; null: lr"
@@ -155,9 +173,13 @@ class ValueBasedLearner(Learner):
         """One gradient update, and now and then one of the target networks."""
         gathered = self.gather(batch)
         losses, metrics = self.losses(gathered)
+        weights = dict(self.loss_weights)
+        if self.config.cql_alpha:
+            gap = conservative_gap(gathered.values, gathered.avail_actions, gathered.taken.q)
+            losses["cql"], weights["cql"] = gap.mean(), self.config.cql_alpha
         imagined = gathered.imagined
         loss = torch.as_tensor(
-            weighted_sum(losses, self.loss_weights)
+            weighted_sum(losses, weights)
             + weighted_sum(imagined.losses, self.world_model.loss_weights)
         )
         parts = {**losses, **imagined.losses}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.learners.q_learner import QLearner
 from phalanx.learners.targets import td_lambda_target, td_target
-from phalanx.learners.value_based import drift
+from phalanx.learners.value_based import conservative_gap, drift
 from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.modules.policies.base import Seen
 from phalanx.registry import MIXERS, WORLD_MODELS
@@ -264,3 +265,47 @@ def test_learns_a_game_of_two(mixer: str) -> None:
         choice = Choice.of(values, batch.avail_actions[0, 0], torch.tensor([1, 1]))
         total = learner.mixer(Choice(*(x[None] for x in choice)), batch.state[0, :1])
         torch.testing.assert_close(total, torch.tensor([[4.0]]), atol=0.2, rtol=0)
+
+
+# --- learning of recorded actions alone ---
+
+
+def test_conservative_gap_by_hand() -> None:
+    values = torch.tensor([[1.0, 1.0, 9.0], [0.0, math.log(3), 5.0], [2.0, 7.0, 7.0]])
+    avail = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 0, 0]]).bool()
+    gap = conservative_gap(values, avail, torch.tensor([1.0, 0.0, 2.0]))
+    torch.testing.assert_close(gap, torch.tensor([math.log(2), math.log(4), 0.0]))
+
+
+def recorded_choice() -> EpisodeBatch:
+    """One step of two agents who always took action 0, for a reward of -1."""
+    no = torch.zeros(4, 1, dtype=torch.bool)
+    return EpisodeBatch(
+        spec=GAME,
+        obs=torch.ones(4, 2, 2, 1),
+        state=torch.ones(4, 2, 1),
+        avail_actions=torch.ones(4, 2, 2, 2, dtype=torch.bool),
+        actions=torch.zeros(4, 1, 2, dtype=torch.int64),
+        reward=torch.full((4, 1), -1.0),
+        terminated=~no,
+        truncated=no,
+        lengths=torch.ones(4, dtype=torch.int64),
+    )
+
+
+@pytest.mark.parametrize("mixer", ["none", "qmix"])
+def test_what_was_never_done_does_not_seem_better(mixer: str) -> None:
+    chosen = []
+    for alpha in (0.0, 1.0):
+        config = {"lr": 5e-3, "optim": "adam", "cql_alpha": alpha}
+        learner = build({"learner": config}, mixer=mixer, spec=GAME)
+        for _ in range(60):
+            metrics = learner.learn(recorded_choice(), 0)
+        chosen.append(learner.policy.unroll(recorded_choice()).values[0, 0].argmax(-1).tolist())
+    assert chosen == [[1, 1], [0, 0]]
+    total = metrics["loss_td"] + metrics["loss_cql"]
+    torch.testing.assert_close(metrics["loss"], total)
+
+
+def test_without_its_weight_there_is_no_such_loss() -> None:
+    assert "loss_cql" not in build().learn(random_batch(), 0)
