@@ -157,6 +157,9 @@ CRITICS: Registry[Any] = Registry(
 WORLD_MODELS: Registry[Any] = Registry(
     "world_model", "modules.world_models", "learned dynamics, used in training only"
 )
+TOKENIZERS: Registry[Any] = Registry(
+    "tokenizer", "modules.tokenizers", "from observations to a few codes, and back"
+)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     r.kind: r
@@ -171,6 +174,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         MIXERS,
         CRITICS,
         WORLD_MODELS,
+        TOKENIZERS,
     )
 }
 

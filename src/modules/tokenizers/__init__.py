@@ -1,0 +1,1 @@
+"""From observations to a few tokens of a finite vocabulary, and back."""

@@ -1,0 +1,60 @@
+"""Each number of an observation as a token of its own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from ...envs.protocol import EnvSpec
+from ...registry import TOKENIZERS, PartConfig
+from .base import Tokenizer, TokenizerOutput
+
+
+def symlog(x: Tensor) -> Tensor:
+    """``sign(x) ln(1 + |x|)``."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(y: Tensor) -> Tensor:
+    """Undo :func:`symlog`."""
+    return y.sign() * y.abs().expm1()
+
+
+def bin_of(x: Tensor, bins: int, limit: float) -> Tensor:
+    """Which of ``bins`` equal bins of [-limit, limit] numbers lie in; the outer ones take what is beyond."""
+    return ((x + limit) * (bins / (2 * limit))).floor().long().clamp(0, bins - 1)
+
+
+def centre_of(index: Tensor, bins: int, limit: float) -> Tensor:
+    """Middle of a bin of :func:`bin_of`."""
+    return (index + 0.5) * (2 * limit / bins) - limit
+
+
+@TOKENIZERS.register("bins")
+class BinsTokenizer(Tokenizer):
+    """One token for each number of an observation, nothing learnt: bins of its logarithm."""
+
+    class Config(PartConfig):
+        bins: int = Field(256, ge=2, description="V, bins of each number")
+        limit: float = Field(
+            3.0, gt=0, description="largest logarithm sign(x) ln(1 + |x|) told apart"
+        )
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__(spec, spec.obs_dim, config.bins)
+        self._limit = config.limit
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """See :meth:`Tokenizer.encode`."""
+        return bin_of(symlog(obs), self.vocabulary, self._limit)
+
+    def reconstruct(self, codes: Tensor) -> Tensor:
+        """See :meth:`Tokenizer.reconstruct`."""
+        return symexp(centre_of(codes, self.vocabulary, self._limit))
+
+    def losses(self, obs: Tensor) -> TokenizerOutput:
+        """Nothing to descend."""
+        codes = self.encode(obs)
+        self.note(codes)
+        error = (self.reconstruct(codes) - obs).abs().mean()
+        return TokenizerOutput({}, {"reconstruction_error": error})
