@@ -156,7 +156,8 @@ def _train(words: Words) -> int:
         refuse_unknown(words.config, words.env_config, words.updates)
     from .session import train
 
-    return train(words.config, words.env_config, words.updates, words.sacred)
+    train(words.config, words.env_config, words.updates, words.sacred)
+    return 0
 
 
 def _refuse_stray_words(options: Sequence[str]) -> None:

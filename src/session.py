@@ -39,13 +39,28 @@ log = logging.getLogger("phalanx.session")
 RESULTS = "results"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run that has ended well.
+
+    Attributes:
+        uid: its name for good.
+        folder: its folder, with checkpoints, metrics and output.
+        result: means over the episodes of its last test, e.g. ``return_mean``.
+    """
+
+    uid: str
+    folder: Path
+    result: Mapping[str, float]
+
+
 def train(
     config: str | None,
     env_config: str | None,
     updates: Sequence[str],
     sacred_options: Sequence[str],
-) -> int:
-    """Train one run, recorded; returns the exit status."""
+) -> Trained:
+    """Train one run, recorded."""
     words = _Words(updates)
     if not words.resume:
         return _train(_begun(config, env_config, words), sacred_options)
@@ -207,7 +222,7 @@ def _run_folder(results: Path, name: str) -> Path:
         ) from None
 
 
-def _train(start: _Start, sacred_options: Sequence[str]) -> int:
+def _train(start: _Start, sacred_options: Sequence[str]) -> Trained:
     run, checkpoint, trainer = start.composed.run, start.checkpoint, start.trainer
     since = None
     if start.claim is not None and start.claim.resumed:
@@ -223,12 +238,12 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> int:
                 f"{trainer.unit}s, so there is nothing to resume. Go on with a larger one, e.g. "
                 f"t_max={2 * trainer.t_env}."
             )
-            return 0
+            return Trained(start.claim.uid, start.claim.directory, trainer.last_test)
         set_aside_newer(checkpoint)
         since = Position(checkpoint.t_env, checkpoint.recorded)
     # Until here SIGTERM ends the program on the spot, compilers or not: there is no record to close.
     with terminated_like_interrupted():
-        run_experiment(
+        result: Mapping[str, float] = run_experiment(
             lambda handle: _body(start, handle),
             name=run.name,
             config=start.composed.nested(),
@@ -239,7 +254,7 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> int:
             claim=start.claim,
             since=since,
         )
-    return 0
+    return Trained(trainer.folder.name, trainer.folder, result)
 
 
 def _body(start: _Start, handle: RunHandle) -> dict[str, float]:
@@ -423,13 +438,7 @@ class _Tracker:
 
 def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     """Play a checkpoint and print what came out; returns the exit status."""
-    words = _Words(updates)
-    try:
-        path = find_checkpoint(checkpoint)
-    except CheckpointError:
-        path = _run_folder(words.results, str(checkpoint))
-    opened = open_checkpoint(path, replay=False)
-    composed = _stored(opened, words)
+    opened, composed = open_run(checkpoint, updates)
     out = out or _home(opened.folder) / "evaluation.csv"
     means = evaluate_checkpoint(opened.folder, composed, composed.run.test_nepisode, out)
     numbers: dict[str, Any] = {k: round(v, 4) for k, v in means.items()}
@@ -438,6 +447,32 @@ def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     if composed.run.save_video:
         print(f"films and their traces: {film_folder(out)}")
     return 0
+
+
+def open_run(
+    run: Path, updates: Sequence[str], which: str = "latest"
+) -> tuple[Checkpoint, Composed]:
+    """A run's checkpoint, without its replay, and its config with ``updates`` on top.
+
+    Args:
+        run: number, name, uid or folder of a run, or a checkpoint's folder.
+        updates: ``KEY=VALUE`` words.
+        which: the checkpoint's name within a run.
+
+    Raises:
+        CheckpointError: there is none that is whole, or it names code that nobody here says may run.
+        TrackingError: there is no such run.
+    """
+    words = _Words(updates)
+    try:
+        path = find_checkpoint(run)
+    except CheckpointError:
+        run = _run_folder(words.results, str(run))
+        path = find_checkpoint(run)
+    if which != "latest" and path.parent.name == "checkpoints":
+        path = path.with_name(which)
+    opened = open_checkpoint(path, replay=False)
+    return opened, _stored(opened, words)
 
 
 def _home(checkpoint: Path) -> Path:

@@ -13,6 +13,7 @@ import torch
 from .build import Parts, num_envs
 from .checkpoint import restoring, save_checkpoint
 from .config import Composed
+from .data.dataset.description import spec_to_json
 from .errors import CheckpointError, DivergedError
 from .evaluation import Tester, score
 from .finite import first_not_finite
@@ -126,6 +127,11 @@ class Trainer:
     def now(self) -> str:
         """How far the run is: ``step 1000``."""
         return f"{self.unit} {self.t_env}"
+
+    @property
+    def last_test(self) -> dict[str, float]:
+        """Means over the episodes of the last test, nothing before the first."""
+        return {} if self._tested is None else self._tested[1]
 
     def _what_is_kept(self) -> str:
         """Where a run that diverged can be taken up, in a sentence."""
@@ -244,6 +250,7 @@ class Trainer:
     def _networks(self) -> dict[str, Any]:
         return {
             "policy": self.parts.policy.state_dict(),
+            "spec": spec_to_json(self.parts.spec),
             "counters": {
                 "t_env": self.t_env,
                 "n_updates": self.n_updates,

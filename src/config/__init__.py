@@ -2,5 +2,14 @@
 
 from .compose import Composed, compose, compose_stored, plugins_of, refuse_unknown
 from .schema import RunConfig
+from .sources import words_of
 
-__all__ = ["Composed", "RunConfig", "compose", "compose_stored", "plugins_of", "refuse_unknown"]
+__all__ = [
+    "Composed",
+    "RunConfig",
+    "compose",
+    "compose_stored",
+    "plugins_of",
+    "refuse_unknown",
+    "words_of",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,32 @@ def read_words(words: Sequence[str]) -> list[Entry]:
             )
         entries.append(Entry(key, parse_value(text), COMMAND_LINE, text=text))
     return entries
+
+
+def words_of(updates: Mapping[str, Any]) -> list[str]:
+    """Python values as the words that :func:`read_words` reads them from.
+
+    >>> words_of({"lr": 0.001, "map_name": "3m", "env_args": {"seed": None}})
+    ['lr=0.001', 'map_name=3m', 'env_args.seed=None']
+    """
+    words = []
+    for key, value in updates.items():
+        if key.endswith("_args") and isinstance(value, Mapping):
+            words += words_of({f"{key}.{inner}": item for inner, item in value.items()})
+        else:
+            words.append(f"{key}={_text_of(value)}")
+    return words
+
+
+def _text_of(value: Any) -> str:
+    if hasattr(value, "tolist"):  # NumPy and torch, scalars and arrays alike
+        value = value.tolist()
+    value = str(value) if isinstance(value, Path) else value
+    if not isinstance(value, str):
+        return repr(value)
+    # Text is left as it is, so that keys of type text take it as written, unless its quotes would go.
+    read = parse_value(value)
+    return repr(value) if isinstance(read, str) and read != value else value
 
 
 def parse_value(text: str) -> Any:

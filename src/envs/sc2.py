@@ -256,28 +256,17 @@ class EmbeddedBattles:
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new battle where ``mask`` (B,) is true."""
-        self._battle.reset(mask)
-        return self._timestep()
+        return self._of_episode(self._battle.reset(mask))
 
     def step(self, actions: NDArray[np.int64]) -> Timestep:
         """One step of all battles that are not over."""
-        self._battle.step(actions)
-        return self._timestep()
+        return self._of_episode(self._battle.step(actions))
 
-    def _timestep(self) -> Timestep:
-        battle = self._battle
-        info = {k: battle.info[k] for k in ("battle_won", "dead_allies", "dead_enemies")}
-        return Timestep(
-            obs=battle.obs,
-            state=battle.state,
-            avail_actions=battle.avail_actions,
-            reward=battle.reward,
-            terminated=battle.terminated,
-            truncated=battle.truncated,
-            alive=battle.alive,
-            visibility=battle.visibility,
-            info=info,
-        )
+    @staticmethod
+    def _of_episode(seen: Timestep) -> Timestep:
+        """With those facts alone that are logged at the end of an episode."""
+        info = {k: seen.info[k] for k in ("battle_won", "dead_allies", "dead_enemies")}
+        return seen._replace(info=info)
 
     def start_filming(self, episodes: int, drawn_as: str) -> None:
         """Record the battles that end first."""

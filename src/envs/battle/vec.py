@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EnvError, UnavailableActionError
-from ..protocol import Discrete, EnvSpec
+from ..protocol import Discrete, EnvSpec, Timestep
 from . import engine
 from .arrays import empty_film, empty_outputs, empty_state, pack_units
 from .crew import DISMISSED, LINE, PATIENCE, PRESENT, begin_round, deal, make_crew, round_over
@@ -76,8 +76,9 @@ class Watcher(Protocol):
 class VecBattle:
     """B independent battles of one map, stepped by one compiled kernel.
 
-    Axis letters: B battles, N agents, E enemies, A actions, O observation, S state. All outputs are
-    attributes, written in place by :meth:`reset` and :meth:`step`: copy what must outlive a step.
+    Axis letters: B battles, N agents, E enemies, A actions, O observation, S state. :meth:`reset` and
+    :meth:`step` return what is seen, as :class:`~phalanx.envs.protocol.Env` has it. The same arrays are
+    attributes, written in place: copy what must outlive a step.
 
     Args:
         map_name: one of :func:`map_names`, a :class:`BattleMap` of your own, or SMACv2's
@@ -214,11 +215,25 @@ class VecBattle:
             "episode_return": out.episode_return,
             "episode_length": out.episode_length,
         }
+        self._seen = Timestep(
+            obs=out.obs,
+            state=out.state,
+            avail_actions=out.avail_actions,
+            reward=out.reward,
+            terminated=out.terminated,
+            truncated=out.truncated,
+            alive=out.alive,
+            visibility=out.visibility,
+            info=self.info,
+        )
         self._watcher: Watcher | None = None
         self.reset()
 
-    def reset(self, mask: ArrayLike | None = None) -> None:
+    def reset(self, mask: ArrayLike | None = None) -> Timestep:
         """Begin the next episode of the battles in ``mask`` (B,) bool; of all without one.
+
+        Returns:
+            What is seen of all battles.
 
         Raises:
             EnvError: a mask of another shape or type.
@@ -230,12 +245,17 @@ class VecBattle:
         )  # fmt: skip
         if self._watcher is not None:
             self._watcher.restarted(chosen)
+        return self._seen
 
-    def step(self, actions: ArrayLike) -> None:
+    def step(self, actions: ArrayLike) -> Timestep:
         """Let every agent act for one env step (``step_mul`` game loops, 8 in SMAC).
 
         Args:
             actions: (B, N) integers.
+
+        Returns:
+            What is seen of all battles. With ``autoreset`` that of a battle that is over is the start of
+            its next one, its reward and ends those of the step.
 
         Raises:
             EnvError: wrong shape or type; nothing has moved then.
@@ -253,10 +273,11 @@ class VecBattle:
                 )
         if self._watcher is None:
             self._step_all(orders)
-            return
+            return self._seen
         running = self._battle_state.battle[:, OVER] == 0
         self._step_all(orders)
         self._watcher.stepped(running)
+        return self._seen
 
     def _step_all(self, orders: NDArray[np.int64]) -> None:
         if self._closed:

@@ -1,0 +1,67 @@
+"""What the documentation shows works as it is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phalanx.cli import OWN_COMMANDS, SWEEP_COMMANDS, TRACKING_COMMANDS, parse
+from phalanx.config import compose
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+_FENCE = re.compile(r"(?m)^(<!-- not run: .+ -->\n+)?```(\w*)\n(.*?)^```$", re.DOTALL)
+_RUN = {
+    page.relative_to(ROOT).as_posix(): page
+    for page in PAGES
+    if page.name != "README.md"
+    and any(kind == "python" and not why for why, kind, _ in _FENCE.findall(page.read_text()))
+}
+
+
+@pytest.mark.parametrize("name", _RUN)
+def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a page's blocks one after the other, as a reader would type them, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PHALANX_MONGO_URL", "none")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    text = _RUN[name].read_text()
+    for match in _FENCE.finditer(text):
+        why, kind, code = match.groups()
+        if kind == "python" and not why:
+            line = text[: match.start(3)].count("\n")
+            exec(compile("\n" * line + code, str(_RUN[name]), "exec"), namespace)
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for _, kind, block in _FENCE.findall(page.read_text()):
+            if kind in ("", "console"):
+                for line in block.replace("\\\n", " ").splitlines():
+                    command = line.partition(" #")[0].removeprefix("$ ").strip()
+                    if re.match(r"(phalanx|python src/main\.py) ", command):
+                        yield page.name, command
+
+
+def test_commands_are_understood() -> None:
+    """Every line that starts Phalanx: its command exists, and what it trains can be composed."""
+    seen = 0
+    for page, line in _commands():
+        words = shlex.split(line.replace(" ...", "").replace("|", "-"))
+        parsed = parse(
+            words[words.index("src/main.py") + 1 :] if words[0] == "python" else words[1:]
+        )
+        assert parsed.command in (*OWN_COMMANDS, *SWEEP_COMMANDS, *TRACKING_COMMANDS), (page, line)
+        stray = [word for word in parsed.sacred if not word.startswith("-")]
+        assert parsed.command != "train" or not stray, (page, line)
+        if parsed.config and not parsed.config.endswith(".yaml"):
+            named = [word for word in parsed.updates if not word.startswith("plugins=")]
+            if named == parsed.updates:  # a plugin's own parts are tested where they are shown
+                compose(parsed.config, parsed.env_config, parsed.updates)
+        seen += 1
+    assert seen > 10
