@@ -138,6 +138,11 @@ class Chunks:
         return self._of_agents(self.batch.actions)
 
     @cached_property
+    def reward(self) -> Tensor:
+        """(K, C) float32."""
+        return self.cutting.take(self.batch.reward)
+
+    @cached_property
     def last_actions(self) -> Tensor:
         """(K, C, N) int64, see :attr:`EpisodeBatch.last_actions`."""
         return self._of_agents(self.batch.last_actions)

@@ -51,8 +51,8 @@ class Rollout:
         generator: draws the exploration noise.
         device: where the policy lives.
         optional_fields: batch fields kept only on request.
-        keep_carry: file what the policy remembers at the start of each row, for rows that begin within an
-            episode.
+        keep_carry: file what the policy remembers at the start of each row, and the ``reward`` before it, for
+            rows that begin within an episode.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Rollout:
         self.env, self.policy, self.device = env, policy, device
         B = env.num_envs
         self._carry = policy.init_carry(B, device)
-        self.store = EpisodeStore(
-            B, env.spec, optional=optional_fields, carry=self._carry if keep_carry else None
-        )
+        # What was earned last belongs to what is known before a row: no entry of the row has it.
+        before = {**self._carry, "reward": torch.zeros(B)} if keep_carry else None
+        self.store = EpisodeStore(B, env.spec, optional=optional_fields, carry=before)
         self.stats = EpisodeStats()
         self.seconds = {"env": 0.0, "act": 0.0}
         self.broken_episodes = 0
@@ -106,7 +106,7 @@ class Rollout:
         self.store.lengths[rows] = 0
         self.store.begins[rows] = self._steps[rows]
         self.store.write_seen(rows, self._t[rows], self._seen)
-        self.store.write_carry(rows, self._carry)
+        self.store.write_carry(rows, {**self._carry, "reward": self._last_reward(self._seen)})
 
     def step(self, active: NDArray[np.bool_], t_env: int, test_mode: bool) -> NDArray[np.bool_]:
         """One step in the copies where ``active`` (B,) is true.
@@ -140,15 +140,17 @@ class Rollout:
         """What the policy may look at, on its device."""
         obs, state, avail = map(torch.from_numpy, (seen.obs, seen.state, seen.avail_actions))
         alive = self._everyone if seen.alive is None else torch.from_numpy(seen.alive)
-        # Copies that were just reset may show the reward of the episode before.
-        reward = torch.from_numpy(np.where(self._steps > 0, seen.reward, np.float32(0)))
         return Seen(
             obs.to(self.device),
             state.to(self.device),
             avail.to(self.device, torch.bool),
             alive.to(self.device),
-            reward.to(self.device),
+            self._last_reward(seen).to(self.device),
         )
+
+    def _last_reward(self, seen: Timestep) -> torch.Tensor:
+        """(B,) of the step before; copies that were just reset may show that of the episode before."""
+        return torch.from_numpy(np.where(self._steps > 0, seen.reward, np.float32(0)))
 
     def _finish(self, rows: NDArray[np.int64], after: Timestep) -> None:
         broken = after.info.get("broken")
