@@ -63,8 +63,9 @@ class HAPPOLearner(PPOLearner):
         """One per agent, and the critic's last."""
         assert isinstance(self.agent, NormedAgent)
         members = [self.agent.parameters_of(i) for i in range(self.spec.n_agents)]
-        actors = [self._adam(parameters, self.config.lr) for parameters in members]
-        return [*actors, self._adam(self.critic.parameters(), self.config.critic_lr)]
+        actors = [self._adam([{"params": own}], self.config.lr) for own in members]
+        critic = [{"params": list(self.critic.parameters())}]
+        return [*actors, self._adam(critic, self.config.critic_lr)]
 
     def _improve(
         self, batch: EpisodeBatch, cutting: Cutting, targets: Targets, sums: MetricSums

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.batch import EpisodeBatch
 from ..data.chunks import Chunks, Cutting, agents_of, alive_of
@@ -305,14 +305,15 @@ class PPOLearner(Learner):
 
     def _make_optimisers(self) -> list[torch.optim.Optimizer]:
         """One for the policy and one for the critic, or one where the values are the policy's own."""
-        policy, critic = list(self.policy.parameters()), list(self.critic.parameters())
+        policy, critic = self.policy.parameter_groups(), list(self.critic.parameters())
         if not critic:
             return [self._adam(policy, self.config.lr)]
-        return [self._adam(policy, self.config.lr), self._adam(critic, self.config.critic_lr)]
+        of_critic = self._adam([{"params": critic}], self.config.critic_lr)
+        return [self._adam(policy, self.config.lr), of_critic]
 
-    def _adam(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        group = {"params": list(parameters), "initial_lr": lr}
-        return torch.optim.Adam([group], lr=lr, eps=self.config.optim_eps)
+    def _adam(self, groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+        groups = [{**group, "initial_lr": group.get("lr", lr)} for group in groups]
+        return torch.optim.Adam(groups, lr=lr, eps=self.config.optim_eps)
 
     def _set_learning_rates(self, t_env: int) -> None:
         if not self.config.lr_anneal_time:

@@ -79,6 +79,16 @@ class System(NamedTuple):
         drawn = _both((self.share * pushed).sum(-1, keepdim=True))
         return self.solve * (pushed - self.P * drawn)
 
+    def read_before(self, C: Tensor) -> Tensor:
+        """What reads of states x what ``C`` (H, N/2) reads of those after x: sums over all states agree."""
+        if self.P is None:
+            return C * self.a
+        assert self.solve is not None
+        assert self.share is not None
+        C = C * self.solve
+        C = C - self.share * _both((C * self.P).sum(-1, keepdim=True))
+        return C * self.a - self.P.conj() * _both((C * self.P).sum(-1, keepdim=True))
+
 
 def discretised(
     eigenvalues: Tensor, B: Tensor, dt: Tensor, rule: Discretisation, P: Tensor | None = None
@@ -246,10 +256,11 @@ class SSM(nn.Module):
         """States (H, N/2, L) that follow an impulse, in double precision; made once where they are fixed."""
         if self._trained != "none":
             return self._follow(steps)
-        if self._impulse is None or self._impulse.shape[-1] < steps:
+        kept = self._impulse
+        if kept is None or kept.shape[-1] < steps or kept.device != self.C.device:
             with torch.no_grad():
-                self._impulse = self._follow(steps)
-        return self._impulse[..., :steps]
+                kept = self._impulse = self._follow(steps)
+        return kept[..., :steps]
 
     def _follow(self, steps: int) -> Tensor:
         system = self.system(torch.complex128)
@@ -273,6 +284,30 @@ class SSM(nn.Module):
     def memory_kernel(self, steps: int) -> Tensor:
         """(H, L) mean over all states at each step after an impulse."""
         return self.impulse(steps).real.mean(dim=1)
+
+    def fading(self, steps: int, *, memory: bool = False) -> Tensor:
+        """(H, N/2, L) what reads, of the states before a row, what each output still has of them.
+
+        Args:
+            memory: of the mean over all states in place of the outputs.
+        """
+        system = self.system(torch.complex128)
+        C = torch.view_as_complex(self.C).to(torch.complex128)
+        if memory:
+            C = torch.full_like(C, 1 / self.states)
+        if system.P is None:
+            powers = torch.arange(1, steps + 1, device=C.device)
+            return (C[..., None] * system.a[..., None] ** powers).to(torch.complex64)
+        found = []
+        for _ in range(steps):  # no closed form, see _follow
+            C = system.read_before(C)
+            found.append(C)
+        return torch.stack(found, dim=-1).to(torch.complex64)
+
+    @staticmethod
+    def faded(x: Tensor, fading: Tensor) -> Tensor:
+        """(M, H, L) what outputs still have of the states x (M, H, N/2) before them, see :meth:`fading`."""
+        return _both(torch.einsum("mhn,hnl->mhl", x, fading))
 
     def conv(self, u: Tensor, spectrum: Tensor | None = None) -> Tensor:
         """Outputs (M, H, L) of whole rows u (M, H, L), which is what :meth:`step` gives from nothing.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +142,10 @@ class StochasticPolicy(nn.Module, ABC):
     @abstractmethod
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities, entropies and more of the steps in ``chunks``, in one parallel pass."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Its parameters for an optimiser; a group may have a rate and weight decay of its own."""
+        return [{"params": list(self.parameters())}]
 
     def metrics(self, t_env: int) -> dict[str, float]:
         """Nothing to report."""
