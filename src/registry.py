@@ -24,6 +24,7 @@ import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -251,7 +252,7 @@ def misfits(chosen: Mapping[str, str]) -> list[str]:
         hints = _hints(part)
         for other in needs(part):
             wanted = hints.get(other)
-            if not isinstance(wanted, type) or getattr(wanted, "_is_protocol", False):
+            if not isinstance(wanted, (type, UnionType)) or getattr(wanted, "_is_protocol", False):
                 continue
             registry = REGISTRIES[other]
             if issubclass(registry.get(chosen[other]), wanted):
@@ -259,7 +260,7 @@ def misfits(chosen: Mapping[str, str]) -> list[str]:
             fit = [name for name, candidate in registry.items() if issubclass(candidate, wanted)]
             found.append(
                 f"{other}={chosen[other]} does not fit {kind}={chosen[kind]}, which needs a "
-                f"{wanted.__name__}: choose {_choices(other, fit)}, or another {kind}."
+                f"{_said(wanted)}: choose {_choices(other, fit)}, or another {kind}."
             )
     return found + _off_policy(chosen) + _unfed(chosen)
 
@@ -309,6 +310,12 @@ def _unfed(chosen: Mapping[str, str]) -> list[str]:
 
 def _choices(kind: str, names: list[str]) -> str:
     return " or ".join(f"{kind}={name}" for name in names) or f"a {kind} of your own"
+
+
+def _said(wanted: type[Any] | UnionType) -> str:
+    if isinstance(wanted, UnionType):
+        return " or ".join(_said(one) for one in wanted.__args__)
+    return wanted.__name__
 
 
 def _hints(part: type[Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which shipped algorithms learn from a replay and which on-policy, and words that make them small."""
+"""Which shipped algorithms play, and how they learn; words that make them small."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from phalanx.config.schema import RunConfig
 from phalanx.config.sources import CONFIG_DIR
 from phalanx.registry import BUFFERS, REGISTRIES
 
-ALGORITHMS = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
+CONFIGS = sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml"))
+
+ALGORITHMS = [name for name in CONFIGS if BUFFERS.get(compose(name, "matrix").chosen["buffer"]).fed]
+"""Those that play; the others learn from a dataset, which must be there first."""
 
 
 def on_policy(algorithm: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..data.batch import EpisodeBatch
+
 LOG_RATIO_LIMIT = 20.0
 """Ratios stay within exp(-20) and exp(20) = 5e8: float32 ends at exp(88), products of a few in between."""
 
@@ -41,6 +43,27 @@ def gae(
         following = delta[:, t] + decay[:, t] * following
         advantage[:, t] = following
     return advantage, advantage + values
+
+
+def bootstrapped(
+    batch: EpisodeBatch, values: Tensor, last: Tensor, gamma: float, gae_lambda: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`gae` of the rows of ``batch``, which end where it says.
+
+    Args:
+        values: (B, T, V) in units of reward, 0 beyond the ends of rows.
+        last: (B, V) value of each row's last entry; it counts where the row did not end with a terminated
+            step.
+
+    Returns:
+        Advantages and returns (B, T, V).
+    """
+    final = batch.lengths.to(values.device) - 1
+    last = last.masked_fill(batch.terminated.any(dim=1)[:, None], 0.0)
+    following = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+    following[torch.arange(batch.batch_size, device=values.device), final] = last
+    goes_on = torch.arange(batch.max_t, device=values.device) < final[:, None]
+    return gae(batch.reward, values, following, goes_on, gamma, gae_lambda)
 
 
 def masked_mean(x: Tensor, weight: Tensor) -> Tensor:

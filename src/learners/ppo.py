@@ -14,12 +14,12 @@ from torch import Tensor
 from ..data.batch import EpisodeBatch
 from ..data.chunks import Chunks, Cutting, agents_of, alive_of
 from ..envs.protocol import EnvSpec
-from ..modules.critics.base import Critic
+from ..modules.critics.base import Critic, values_of
 from ..modules.layers.value_norm import NoValueNorm, PopArt, ValueNorm
 from ..modules.policies.base import Evaluation, StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
-from .advantages import gae, masked_mean, normalised, ratio_of, surrogate, value_loss
+from .advantages import bootstrapped, masked_mean, normalised, ratio_of, surrogate, value_loss
 from .base import Learner, frozen_copy
 from .sums import MetricSums, weighted_sum
 
@@ -153,7 +153,7 @@ class PPOLearner(Learner):
         starts = {k: v[:, None] for k, v in start.items()}
         chunks = Chunks.of(batch, cutting, starts)
         evaluation = self.policy.evaluate(chunks)
-        values = cutting.put(self._values(chunks, evaluation, cutting))
+        values = cutting.put(values_of(self.critic, chunks, evaluation))
         alive = alive_of(batch)
         ends = (
             torch.arange(batch.batch_size, device=self.device),
@@ -162,20 +162,10 @@ class PPOLearner(Learner):
         # Nothing a policy with values of its own has in mind changes within a row.
         seen = (batch.obs, batch.state, alive, batch.avail_actions)
         last = self.critic(*(field[ends] for field in seen), start)
-        terminated = batch.terminated.any(dim=1)
         value = self.value_norm.denormalise(values) * batch.filled[..., None]
-        last = self.value_norm.denormalise(last).masked_fill(terminated[:, None], 0.0)
-        final = batch.lengths.to(self.device) - 1
-        following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], dim=1)
-        following[ends[0], final] = last
-        steps = torch.arange(batch.max_t, device=self.device)
-        advantage, returns = gae(
-            batch.reward,
-            value,
-            following,
-            steps < final[:, None],
-            self.config.gamma,
-            self.config.gae_lambda,
+        last = self.value_norm.denormalise(last)
+        advantage, returns = bootstrapped(
+            batch, value, last, self.config.gamma, self.config.gae_lambda
         )
         active = alive[:, :-1] & batch.filled[..., None]
         advantage = advantage.expand_as(active)
@@ -283,7 +273,7 @@ class PPOLearner(Learner):
     ) -> Tensor:
         """Loss of the values of the steps in ``part``."""
         config = self.config
-        values = self._values(chunks, evaluation, part)
+        values = values_of(self.critic, chunks, evaluation)
         returns, weight = part.take(targets.returns), part.filled[..., None].expand_as(values)
         if config.use_value_active_masks:
             active = part.take(targets.active)
@@ -342,15 +332,6 @@ class PPOLearner(Learner):
             for members in order.tensor_split(min(self.config.num_mini_batch, len(cutting))):
                 part = cutting.part(members)
                 yield part, Chunks.of(batch, part, targets.carry, member)
-
-    def _values(self, chunks: Chunks, evaluation: Evaluation | None, part: Cutting) -> Tensor:
-        """(K, C, V) in the critic's units; the policy's own where it has some."""
-        if evaluation is not None and evaluation.values is not None:
-            return evaluation.values
-        K, C = part.filled.shape
-        fields = (chunks.obs, chunks.state, chunks.alive, chunks.avail_actions)
-        values: Tensor = self.critic(*(field.flatten(0, 1) for field in fields))
-        return values.view(K, C, -1)
 
 
 def _value_norm(config: PPOConfig, critic: Critic) -> ValueNorm:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ...data.chunks import Chunks
+from ..policies.base import Evaluation
+
 
 class Critic(nn.Module, ABC):
     """Values in the learner's normalised units; V is 1 (one for the team) or N (one for each agent)."""
@@ -31,6 +34,16 @@ class Critic(nn.Module, ABC):
     @abstractmethod
     def output_layer(self) -> nn.Linear:
         """The last layer, whose outputs are the values."""
+
+
+def values_of(critic: Critic, chunks: Chunks, evaluation: Evaluation | None) -> Tensor:
+    """(K, C, V) in the critic's units; the policy's own where its ``evaluation`` has some."""
+    if evaluation is not None and evaluation.values is not None:
+        return evaluation.values
+    K, C = chunks.cutting.filled.shape
+    fields = (chunks.obs, chunks.state, chunks.alive, chunks.avail_actions)
+    values: Tensor = critic(*(field.flatten(0, 1) for field in fields))
+    return values.view(K, C, -1)
 
 
 class ActionCritic(nn.Module, ABC):

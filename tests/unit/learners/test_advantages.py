@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from phalanx.data.batch import EpisodeBatch
+from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.learners.advantages import (
+    bootstrapped,
     gae,
     huber,
     masked_mean,
@@ -43,6 +46,30 @@ def test_gae_bootstraps_where_only_the_clock_stopped() -> None:
         gae_lambda=1.0,
     )
     assert advantage[..., 0].tolist() == [[4.0, 6.0], [1.5, 1.0]]
+
+
+def test_rows_of_a_batch_end_where_it_says() -> None:
+    """Two steps that end for good, two that the clock cut, one step and padding; half of what follows."""
+    spec = EnvSpec(n_agents=1, obs_dim=1, state_dim=1, action=Discrete(2), episode_limit=2)
+    batch = EpisodeBatch(
+        spec=spec,
+        obs=torch.zeros(3, 3, 1, 1),
+        state=torch.zeros(3, 3, 1),
+        avail_actions=torch.ones(3, 3, 1, 2, dtype=torch.bool),
+        actions=torch.zeros(3, 2, 1, dtype=torch.int64),
+        reward=torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 0.0]]),
+        terminated=torch.tensor([[False, True], [False, False], [False, False]]),
+        truncated=torch.tensor([[False, False], [False, True], [False, False]]),
+        lengths=torch.tensor([2, 2, 1]),
+    )
+    values = torch.tensor([[4.0, 2.0], [4.0, 2.0], [6.0, 0.0]])[..., None]
+    last = torch.tensor([[8.0], [8.0], [8.0]])
+    advantage, returns = bootstrapped(batch, values, last, gamma=0.5, gae_lambda=0.5)
+    # Deltas: 1 + 2/2 - 4 = -2, then 2 - 2 = 0 or 2 + 8/2 - 2 = 4; 3 + 8/2 - 6 = 1.
+    assert advantage[..., 0].tolist()[:2] == [[-2.0, 0.0], [-1.0, 4.0]]
+    assert advantage[2, 0] == 1.0
+    assert returns[..., 0].tolist()[:2] == [[2.0, 2.0], [3.0, 6.0]]
+    assert returns[2, 0] == 7.0
 
 
 def test_gae_of_a_right_critic_is_zero() -> None:

@@ -19,9 +19,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "q_learner": {},
     "ppo": ACTOR_CRITIC,
     "happo": ACTOR_CRITIC,
+    "bc": ACTOR_CRITIC,
     "coma": {"policy": "actor", "critic": "action_values"},
     "qtran": {"mixer": "qtran_base"},
     "wqmix": {},
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "happo": {"agent": {"share_parameters": False}},
+    "bc": {"learner": {"value_loss_coef": 1.0}},
 }
 # Their losses are squares, so a finite reward may be too large.
 SQUARES = ("q_learner", "coma", "qtran", "wqmix")
@@ -29,8 +34,7 @@ SQUARES = ("q_learner", "coma", "qtran", "wqmix")
 
 def build(name: str) -> Learner:
     """A learner of this name with parts that fit it."""
-    agent = {"share_parameters": False} if name == "happo" else {}
-    learner: Learner = assemble({"agent": agent}, learner=name, **FAMILIES[name]).build("learner")
+    learner: Learner = assemble(CONFIGS.get(name), learner=name, **FAMILIES[name]).build("learner")
     return learner
 
 
