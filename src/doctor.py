@@ -133,7 +133,7 @@ def _by_extra(wanted: list[str]) -> dict[str, list[str]]:
     for line in wanted:
         name = re.match(r"[\w.-]+", line)
         extra = re.search(r"extra\s*==\s*['\"](\w+)['\"]", line)
-        if name and extra and extra[1] != "dev":
+        if name and extra and extra[1] not in ("dev", "docs"):
             extras.setdefault(extra[1], []).append(name[0])
     return extras
 

@@ -19,11 +19,11 @@ from .config.sources import CONFIG_DIR, shipped_configs
 from .doctor import Finding
 from .errors import ConfigError, did_you_mean
 from .plugins import broken_plugins, load_plugins
-from .registry import LAUNCHERS, REGISTRIES, needs
+from .registry import LAUNCHERS, REGISTRIES, SINKS, needs
 
 _IN_ONE_PIECE = ("kind", "part", "key", "config", "map_name")
 _PIPE_WIDTH = 1000
-_KINDS = {**REGISTRIES, LAUNCHERS.kind: LAUNCHERS}
+_KINDS = {**REGISTRIES, LAUNCHERS.kind: LAUNCHERS, SINKS.kind: SINKS}
 
 
 def print_composed(composed: Composed) -> None:

@@ -183,6 +183,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 LAUNCHERS: Registry[Any] = Registry(
     "launcher", "sweeps.launchers", "what starts the workers of a sweep"
 )
+SINKS: Registry[Any] = Registry(
+    "sink", "tracking.sinks", "dashboards that get a run's numbers, by the key sinks"
+)
 
 ROOT_KINDS = ("env", "runner", "buffer", "learner")
 """Kinds every run has; the others are there when one of these asks for them."""
@@ -197,7 +200,7 @@ def load_builtin_parts() -> None:
         return
     _loaded = True
     root = __name__.rpartition(".")[0]
-    for registry in (*REGISTRIES.values(), LAUNCHERS):
+    for registry in (*REGISTRIES.values(), LAUNCHERS, SINKS):
         package = importlib.import_module(f"{root}.{registry.package}")
         for module in pkgutil.iter_modules(package.__path__):
             name = f"{package.__name__}.{module.name}"

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .errors import CheckpointError, ConfigError, DivergedError, TrackingError
 from .evaluation import evaluate_checkpoint, film_folder
 from .interrupt import terminated_like_interrupted
 from .plugins import unfamiliar
+from .registry import SINKS
 from .tracking.claim import Claim, claim_planned, claim_run
 from .tracking.console import Console
 from .tracking.experiment import RunHandle, run_experiment
@@ -32,6 +33,7 @@ from .tracking.identity import BOOKKEEPING, task_name
 from .tracking.logger import Logger
 from .tracking.queries import run_folder
 from .tracking.record import Position, SpooledRun
+from .tracking.sinks.base import Sink
 from .training import Trainer
 
 log = logging.getLogger("phalanx.session")
@@ -142,6 +144,7 @@ class _Start:
     tracker: _Tracker
     results: Path
     checkpoint: Checkpoint | None = None
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
     claim: Claim | None = None
     goes_on: bool = False  # the checkpoint is of the very run whose folder is claimed
 
@@ -180,8 +183,10 @@ def _built(composed: Composed, results: Path) -> _Start:
     for note in composed.notes[1:] and composed.notes:
         log.debug("%s", note)
     # Before anything is recorded: an unknown map or too large a buffer is no run.
+    sinks = {name: SINKS.get(name)() for name in composed.run.sinks}
     tracker = _Tracker(Console())
-    return _Start(composed, Trainer(composed, build(composed), tracker, results), tracker, results)
+    trainer = Trainer(composed, build(composed), tracker, results)
+    return _Start(composed, trainer, tracker, results, sinks=sinks)
 
 
 def _composed(
@@ -253,6 +258,8 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> Trained:
             mongo_db=run.mongo_db,
             claim=start.claim,
             since=since,
+            sinks=start.sinks,
+            sink_project=run.sink_project,
         )
     return Trained(trainer.folder.name, trainer.folder, result)
 

@@ -227,7 +227,8 @@ def _last(entries: Sequence[Entry], key: str) -> Any:
 
 def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
     load_plugins(_named_plugins(written + typed))
-    written, typed = translated(written), translated(typed)
+    both = translated([*written, *typed])
+    written, typed = both[: len(written)], both[len(written) :]
     plain = [e for e in written if e.key != "overrides"]
     overrides = [e for e in written if e.key == "overrides"]
 

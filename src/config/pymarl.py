@@ -69,7 +69,7 @@ def _recurrent(value: Any) -> Answer:
     return Refused("agent=rnn is always recurrent: agent=normed with recurrent=false is not")
 
 
-_RECORDED = "metrics always go to the run folder and MongoDB"
+_SINKS = {"use_tensorboard": "tensorboard", "use_wandb": "wandb", "use_trackio": "trackio"}
 _CADENCE = "log_interval covers it"
 
 MEANINGS: dict[str, Meaning] = {
@@ -79,12 +79,11 @@ MEANINGS: dict[str, Meaning] = {
     "hidden_dim": _same("rnn_hidden_dim"),
     "target_update_interval_or_tau": _target_update,
     "use_rnn": _recurrent,
-    "use_tensorboard": _never_needed(_RECORDED),
-    "use_wandb": _never_needed(_RECORDED),
-    "wandb_team": _never_needed(_RECORDED),
-    "wandb_project": _never_needed(_RECORDED),
-    "wandb_mode": _never_needed(_RECORDED),
-    "wandb_save_model": _never_needed(_RECORDED),
+    **dict.fromkeys(_SINKS, _only((), "it is a switch: True or False")),
+    "wandb_project": _same("sink_project"),
+    "wandb_team": _never_needed("set WANDB_ENTITY, which wandb reads"),
+    "wandb_mode": _never_needed("set WANDB_MODE, which wandb reads"),
+    "wandb_save_model": _never_needed("checkpoints are in the run folder"),
     "buffer_cpu_only": _never_needed("the replay always stays in main memory"),
     "runner_log_interval": _never_needed(_CADENCE),
     "learner_log_interval": _never_needed(_CADENCE),
@@ -180,11 +179,22 @@ VALUES: dict[tuple[str, Any], tuple[str, Any]] = {
 
 
 def translated(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries with parts and devices under their names here."""
+    """Entries with parts, devices and switches under their names here, one for each that came.
+
+    A switch like ``use_wandb`` adds to the ``sinks`` that were chosen before it, or takes from them.
+    """
     # One controller serves both kinds of algorithm there; what its agents put out tells which policy it is.
     logits = any(e.key == "agent_output_type" and e.value == "pi_logits" for e in entries)
-    found = []
+    found: list[Entry] = []
+    sinks: Any = []
     for entry in entries:
+        if entry.key in _SINKS and isinstance(entry.value, bool) and isinstance(sinks, list):
+            others = [name for name in sinks if name != _SINKS[entry.key]]
+            sinks = [*others, _SINKS[entry.key]] if entry.value else others
+            found.append(replace(entry, key="sinks", value=sinks, text=None))
+            continue
+        if entry.key == "sinks":
+            sinks = entry.value
         try:
             key, value = VALUES.get((entry.key, entry.value), (entry.key, entry.value))
         except TypeError:  # lists and mappings, which nothing of this is

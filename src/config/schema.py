@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ..registry import AbsolutePath, PartConfig
+from ..errors import did_you_mean
+from ..registry import SINKS, AbsolutePath, PartConfig
 
 
 class RunConfig(PartConfig):
@@ -54,6 +55,24 @@ class RunConfig(PartConfig):
         None, description="MongoDB address; a password belongs in PHALANX_MONGO_URL"
     )
     mongo_db: str = Field("phalanx", min_length=1, description="database name in MongoDB")
+    sinks: list[str] = Field(
+        [], description="dashboards that get the numbers too: tensorboard, wandb, trackio"
+    )
+    sink_project: str = Field(
+        "phalanx", min_length=1, description="project that dashboards file the run under"
+    )
     plugins: list[str] = Field(
         [], description="modules or Python files that register further parts"
     )
+
+    @field_validator("sinks")
+    @classmethod
+    def _known(cls, sinks: list[str]) -> list[str]:
+        known = SINKS.names()
+        for name in sinks:
+            if name not in known:
+                raise ValueError(
+                    f"names the sink {name!r}, which is not there.{did_you_mean(name, known)} "
+                    f"Registered: {', '.join(known)}."
+                )
+        return list(dict.fromkeys(sinks))

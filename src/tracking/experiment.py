@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import __version__
@@ -36,7 +37,9 @@ except ModuleNotFoundError as missing:
         "Try: pip install 'setuptools>=77.0.3,<82'"
     ) from None
 
+from .feed import Feed
 from .mirror import Mirror
+from .sinks.base import About, Sink
 from .spool import Spool
 from .sync import run_directories, say_repeat
 
@@ -144,6 +147,8 @@ def run_experiment(
     mongo_db: str = DEFAULT_DATABASE,
     claim: Claim | None = None,
     since: Position | None = None,
+    sinks: Mapping[str, Sink] = MappingProxyType({}),
+    sink_project: str = "phalanx",
 ) -> Any:
     """Run ``main`` as one recorded run and return what it returns.
 
@@ -161,6 +166,8 @@ def run_experiment(
         claim: the folder to record in, that of an earlier run to go on with under its number, or one whose
             name is settled; released at the end.
         since: the checkpoint it continues from; points recorded after it are dropped.
+        sinks: what gets its points besides, by name.
+        sink_project: what they file it under.
 
     Raises:
         ConfigError: an option or address is wrong.
@@ -196,6 +203,17 @@ def run_experiment(
         spool = None if unobserved else Spool(directory, output, deliver=not unwanted)
         mirror = None if spool is None or target is None else Mirror(target, spool)
         experiment.observers += [observer for observer in (spool, mirror) if observer is not None]
+        if spool is not None:
+            about = About(
+                uid=claim.uid,
+                name=name,
+                task=task_name(config),
+                project=sink_project,
+                folder=directory,
+                config=plain(config),
+                resumed=resumed,
+            )
+            experiment.observers += [Feed(n, sink, about, spool) for n, sink in sinks.items()]
         if spool is not None and resumed:
             spool.take_up(since or Position(0))
         elif spool is not None:

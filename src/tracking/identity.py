@@ -16,6 +16,8 @@ BOOKKEEPING = (
     "mongo_url",
     "mongo_db",
     "local_results_path",
+    "sinks",
+    "sink_project",
     "record",
 )
 

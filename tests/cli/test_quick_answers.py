@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from phalanx.catalogue import shipped_parts
-from phalanx.registry import LAUNCHERS, REGISTRIES, load_builtin_parts
+from phalanx.registry import LAUNCHERS, REGISTRIES, SINKS, load_builtin_parts
 
 _SCRIPT = """
 import sys
@@ -42,7 +42,7 @@ def test_torch_is_not_imported(words: list[str], status: int, said: str) -> None
 
 def test_the_catalogue_has_what_the_registries_have() -> None:
     load_builtin_parts()
-    for registry in (*REGISTRIES.values(), LAUNCHERS):
+    for registry in (*REGISTRIES.values(), LAUNCHERS, SINKS):
         for name, summary in shipped_parts(registry.package).items():
             part = registry.get(name)
             assert summary == (part.__doc__ or "").strip().splitlines()[0]

@@ -76,15 +76,16 @@ def test_pymarls_own_names_are_understood(tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"
     file.write_text(
         "name: old\nmac: basic_mac\nuse_cuda: False\nuse_tensorboard: True\nrunner: parallel\n"
-        "batch_size_run: 4\nmixer: null\n"
+        "batch_size_run: 4\nmixer: null\nbuffer_cpu_only: True\n"
     )
     composed = compose(str(file), "matrix")
     assert composed.chosen["policy"] == "value"
     assert composed.run.device == "cpu"
+    assert composed.run.sinks == ["tensorboard"]
     assert composed.chosen["runner"] == "episode"
     assert composed.chosen["mixer"] == "none"
     assert len(composed.notes) == 1
-    assert composed.notes[0].startswith(f"{file}:4: use_tensorboard skipped")
+    assert composed.notes[0].startswith(f"{file}:8: buffer_cpu_only skipped")
 
 
 def test_bare_keys_go_to_the_part_that_reads_them() -> None:

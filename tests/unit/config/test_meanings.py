@@ -78,7 +78,6 @@ def test_what_means_the_same_is_renamed_and_what_is_off_is_dropped(tmp_path: Pat
         "standardise_rewards",
         "use_rnn",
         "pretrained_wrapper",
-        "use_tensorboard",
     ]
 
 
@@ -101,7 +100,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ("evaluate=True", "phalanx evaluate RUN"),
         ("load_step=500", "checkpoint_path=results/runs/RUN/checkpoints/latest"),
         ("render=True", "save_video"),
-        ("use_wandb=True", None),
+        ("wandb_mode=offline", None),
         ("evaluate=False", None),
     ],
 )
@@ -110,6 +109,17 @@ def test_pymarls_switches_lead_on(word: str, leads_to: str | None) -> None:
         assert any(word.split("=")[0] in note for note in compose("qmix", "matrix", [word]).notes)
     else:
         assert leads_to in refused("qmix", "matrix", word)
+
+
+def test_switches_of_dashboards_add_to_those_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("extends: qmix\nsinks: [trackio]\nuse_tensorboard: True\n")
+    assert compose(str(path), "matrix").run.sinks == ["trackio", "tensorboard"]
+    words = ["use_wandb=True", "use_trackio=False", "wandb_project=mine"]
+    run = compose(str(path), "matrix", words).run
+    assert (run.sinks, run.sink_project) == (["tensorboard", "wandb"], "mine")
+    assert "Did you mean 'wandb'?" in refused("qmix", "matrix", "sinks=[wadnb]")
+    assert "it is a switch: True or False" in refused("qmix", "matrix", "use_wandb=online")
 
 
 def test_env_may_name_a_config(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Dashboards that get a run's numbers besides the folder and MongoDB."""
