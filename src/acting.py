@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .build import build_policy, choose_device, make_env
-from .checkpoint import Checkpoint, restoring
+from .build import choose_device, make_env, restored_policy
+from .checkpoint import Checkpoint
 from .config import Composed
 from .data.dataset.description import spec_from_json
 from .envs.protocol import EnvSpec
@@ -60,12 +60,9 @@ class Team:
         Raises:
             CheckpointError: its weights do not fit.
         """
-        torch.set_num_threads(composed.run.torch_threads)
         device = choose_device(composed.run.device)
         spec = _spec_of(checkpoint, composed)
-        policy = build_policy(composed, spec, device)
-        with restoring():
-            policy.load_state_dict(checkpoint.state["policy"])
+        policy = restored_policy(composed, checkpoint.state, spec, device)
         generator = named_generator(seed, "act", device)
         return cls(policy, spec, device, checkpoint.t_env, generator)
 

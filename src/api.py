@@ -48,7 +48,7 @@ def train(
 
 def load(
     run: str | int | os.PathLike[str] | Trained,
-    which: Literal["latest", "best"] = "latest",
+    which: Literal["latest", "best"] | int = "latest",
     *,
     seed: int = 0,
     **updates: Any,
@@ -57,7 +57,7 @@ def load(
 
     Args:
         run: what :func:`train` returned, a run's number, name, uid or folder, or a checkpoint's folder.
-        which: its newest checkpoint, or the one that did best in a test.
+        which: its newest checkpoint, the one that did best in a test, or the step of one.
         seed: of what is random in acting.
         **updates: keys to set otherwise than in the run, e.g. ``device="cpu"``; ``trust_plugins=True`` lets
             the run's own plugins be imported; ``local_results_path`` says where runs are.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .checkpoint import restoring
 from .config import Composed
 from .data.buffer import Buffer
 from .data.dataset.recorder import RecordedBuffer, Recorder
@@ -74,6 +76,21 @@ def build_policy(composed: Composed, spec: EnvSpec, device: torch.device) -> Any
         composed.chosen, composed.parts, spec=spec, seed=composed.run.seed, device=device
     )
     return assembler.build("policy").to(device)
+
+
+def restored_policy(
+    composed: Composed, state: Mapping[str, Any], spec: EnvSpec, device: torch.device
+) -> Any:
+    """The policy as a checkpoint's ``state`` has it; ``composed`` is the config that was stored with it.
+
+    Raises:
+        CheckpointError: it does not fit the config or the environment.
+    """
+    torch.set_num_threads(composed.run.torch_threads)
+    policy = build_policy(composed, spec, device)
+    with restoring():
+        policy.load_state_dict(state["policy"])
+    return policy
 
 
 def build(composed: Composed) -> Parts:

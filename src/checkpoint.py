@@ -15,7 +15,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -328,6 +328,26 @@ def find_checkpoint(path: Path) -> Path:
         f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one. A run writes its first "
         "after save_model_interval steps, or when it is stopped with Ctrl-C."
     )
+
+
+def checkpoint_of_step(path: Path, step: int) -> Path:
+    """The checkpoint of a step in the run that ``path`` means, see :func:`find_checkpoint`.
+
+    Raises:
+        CheckpointError: there is none; says of which steps there are.
+    """
+    newest = find_checkpoint(path)
+    there: dict[int, Path] = {}
+    for meta in sorted(newest.parent.glob("*/meta.json")):
+        with suppress(CheckpointError):
+            there.setdefault(int(read_meta(meta.parent)["t_env"]), meta.parent)
+    if step not in there:
+        steps = ", ".join(map(str, sorted(there))) or "none"
+        raise CheckpointError(
+            f"no checkpoint of step {step} in {newest.parent}: there are those of {steps}. A run keeps one "
+            "every save_model_interval steps with keep_models=true."
+        )
+    return there[step]
 
 
 def has_checkpoint(path: Path) -> bool:

@@ -40,6 +40,8 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       what --config and --env-config take, with a line on each; SMAC's maps
   phalanx doctor
       what of this machine can be used, and the line that mends what cannot
+  phalanx dataset info | check | record | split | join | convert
+      recorded episodes to learn from; has --help
   phalanx runs | compare | plot | export
       look at runs; each has --help
   phalanx sweep FILE.yaml | start | status | report
@@ -64,7 +66,6 @@ ALG and ENV are names of shipped configs or paths of YAML files. Sacred's option
 OWN_COMMANDS = ("train", "print_config", "list", "evaluate", "render", "doctor", "help")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _WITH_OWN_HELP = ("evaluate", "render")
-SWEEP_COMMANDS = ("sweep", "work")
 TRACKING_COMMANDS = ("runs", "compare", "plot", "export", "board", "db", "sync")
 
 
@@ -73,7 +74,7 @@ class Words:
     """A command line taken apart.
 
     Attributes:
-        command: one of OWN_COMMANDS, SWEEP_COMMANDS or TRACKING_COMMANDS.
+        command: one of COMMANDS.
         arguments: what follows the command, up to ``with``.
         config: ``--config``.
         env_config: ``--env-config``.
@@ -100,9 +101,9 @@ def parse(argv: Sequence[str]) -> Words:
     if "with" in rest:
         at = rest.index("with")
         rest, words.updates = rest[:at], rest[at + 1 :]
-    if rest and rest[0] in (*OWN_COMMANDS, *SWEEP_COMMANDS, *TRACKING_COMMANDS):
+    if rest and rest[0] in COMMANDS:
         words.command = rest.pop(0)
-    if words.command in (*SWEEP_COMMANDS, *TRACKING_COMMANDS):
+    if words.command not in OWN_COMMANDS:
         words.arguments = rest
         return words
     while rest:
@@ -131,7 +132,7 @@ def run(argv: Sequence[str]) -> int:
         words = parse(argv)
         if "-d" in words.sacred or "--debug" in words.sacred:
             logging.getLogger("phalanx").setLevel(logging.DEBUG)
-        return _COMMANDS[words.command](words)
+        return COMMANDS[words.command](words)
     except Preempted:
         print("stopped to make room", file=sys.stderr)
         return TRY_AGAIN
@@ -163,10 +164,9 @@ def _train(words: Words) -> int:
 def _refuse_stray_words(options: Sequence[str]) -> None:
     """A first word that is no option is a mistyped command; Sacred's message would not say so."""
     if options and not options[0].startswith("-"):
-        known = (*OWN_COMMANDS, *SWEEP_COMMANDS, *TRACKING_COMMANDS)
         raise ConfigError(
-            f"unknown command {options[0]!r}.{did_you_mean(options[0], known)} "
-            f"Commands: {', '.join(known)}."
+            f"unknown command {options[0]!r}.{did_you_mean(options[0], COMMANDS)} "
+            f"Commands: {', '.join(COMMANDS)}."
         )
 
 
@@ -260,6 +260,12 @@ def _work(words: Words) -> int:
     return work(words.arguments, words.updates)
 
 
+def _dataset(words: Words) -> int:
+    from .data.cli import dataset
+
+    return dataset(words.arguments, words.updates)
+
+
 def _track(words: Words) -> int:
     from .tracking.cli import add_subcommands
 
@@ -274,7 +280,7 @@ def _help(words: Words) -> int:
     return 0
 
 
-_COMMANDS = {
+COMMANDS = {
     "train": _train,
     "print_config": _print_config,
     "list": _list,
@@ -283,6 +289,7 @@ _COMMANDS = {
     "doctor": _doctor,
     "sweep": _sweep,
     "work": _work,
+    "dataset": _dataset,
     "help": _help,
     **dict.fromkeys(TRACKING_COMMANDS, _track),
 }

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .build import build_policy, choose_device, make_env, num_envs
-from .checkpoint import find_checkpoint, open_checkpoint, read_meta, restoring
+from .build import choose_device, make_env, num_envs, restored_policy
+from .checkpoint import find_checkpoint, open_checkpoint, read_meta
 from .config import Composed
 from .envs.protocol import Env, Filmable
 from .errors import ConfigError, EnvError
@@ -100,13 +100,10 @@ def evaluate_checkpoint(
     state = open_checkpoint(checkpoint, replay=False).state
     _check_writable(out)
     copies = min(n_episodes, num_envs(composed))
-    torch.set_num_threads(composed.run.torch_threads)
     device = choose_device(composed.run.device)
     env = make_env(composed, 1, "spec")
-    policy = build_policy(composed, env.spec, device)
+    policy = restored_policy(composed, state, env.spec, device)
     env.close()
-    with restoring():
-        policy.load_state_dict(state["policy"])
     tester = Tester(composed, policy, device, copies)
     run = composed.run
     try:

@@ -1,7 +1,8 @@
-"""What a dataset says of the run that made it, and playing a checkpoint into one."""
+"""What a dataset says of the run that made it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,27 @@ from .tracking.identity import BOOKKEEPING
 
 
 def description_of(
-    composed: Composed, env: Env, optional_fields: frozenset[str] = frozenset(), **policy: Any
+    composed: Composed,
+    env: Env,
+    policy: Mapping[str, Any],
+    seed: int,
+    optional_fields: frozenset[str],
 ) -> Description:
-    """Of episodes that ``composed`` plays in ``env``; ``policy`` says more of who acts."""
-    config = {k: v for k, v in composed.nested().items() if k not in (*BOOKKEEPING, "record")}
+    """Of episodes that are played in ``env``, the environment of ``composed``, by ``policy``."""
     return Description.of(
         env.spec,
         float_type("auto", env.spec)[0],
         environment_of(composed, env),
         optional=optional_fields,
-        policies=[{"name": composed.run.name, **policy, "config": config}],
-        seeds=[composed.run.seed],
+        policies=[policy],
+        seeds=[seed],
     )
+
+
+def policy_of(composed: Composed, **more: Any) -> dict[str, Any]:
+    """What a dataset says of a policy that a run trained."""
+    config = {k: v for k, v in composed.nested().items() if k not in BOOKKEEPING}
+    return {"name": composed.run.name, **more, "config": config}
 
 
 def environment_of(composed: Composed, env: Env) -> dict[str, Any]:
@@ -52,7 +62,7 @@ def recorder_of(composed: Composed, env: Env, optional_fields: frozenset[str]) -
     if not RUNNERS.get(runner).plays:
         raise ConfigError(
             f"record={run.record}: runner {runner} plays no episodes that could be recorded. Leave record "
-            "out, or play the trained policy afterwards: phalanx dataset record RUN."
+            "out, or play the trained policy afterwards: phalanx dataset record RUN --episodes N --out DIR."
         )
-    description = description_of(composed, env, optional_fields)
+    description = description_of(composed, env, policy_of(composed), run.seed, optional_fields)
     return Recorder(Path(run.record), description, resumed=bool(run.resume))

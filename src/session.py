@@ -14,6 +14,7 @@ from typing import Any
 from .build import build
 from .checkpoint import (
     Checkpoint,
+    checkpoint_of_step,
     find_checkpoint,
     has_checkpoint,
     open_checkpoint,
@@ -446,7 +447,7 @@ class _Tracker:
 def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
     """Play a checkpoint and print what came out; returns the exit status."""
     opened, composed = open_run(checkpoint, updates)
-    out = out or _home(opened.folder) / "evaluation.csv"
+    out = out or home(opened.folder) / "evaluation.csv"
     means = evaluate_checkpoint(opened.folder, composed, composed.run.test_nepisode, out)
     numbers: dict[str, Any] = {k: round(v, 4) for k, v in means.items()}
     print(f"{composed.run.test_nepisode} episodes of {task_name(composed.nested())}: {numbers}")
@@ -457,17 +458,17 @@ def evaluate(checkpoint: Path, out: Path | None, updates: Sequence[str]) -> int:
 
 
 def open_run(
-    run: Path, updates: Sequence[str], which: str = "latest"
+    run: Path, updates: Sequence[str], which: str | int = "latest"
 ) -> tuple[Checkpoint, Composed]:
     """A run's checkpoint, without its replay, and its config with ``updates`` on top.
 
     Args:
         run: number, name, uid or folder of a run, or a checkpoint's folder.
         updates: ``KEY=VALUE`` words.
-        which: the checkpoint's name within a run.
+        which: the checkpoint's name within a run, or its step.
 
     Raises:
-        CheckpointError: there is none that is whole, or it names code that nobody here says may run.
+        CheckpointError: there is none, or none that is whole, or it names code that nobody here says may run.
         TrackingError: there is no such run.
     """
     words = _Words(updates)
@@ -476,12 +477,14 @@ def open_run(
     except CheckpointError:
         run = _run_folder(words.results, str(run))
         path = find_checkpoint(run)
-    if which != "latest" and path.parent.name == "checkpoints":
+    if isinstance(which, int):
+        path = checkpoint_of_step(path, which)
+    elif which != "latest" and path.parent.name == "checkpoints":
         path = path.with_name(which)
     opened = open_checkpoint(path, replay=False)
     return opened, _stored(opened, words)
 
 
-def _home(checkpoint: Path) -> Path:
+def home(checkpoint: Path) -> Path:
     """The run's folder: what lies in a checkpoint's own is gone once newer ones replace it."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from ..envs.protocol import EnvSpec
 
+OPTIONAL_FIELDS = frozenset({"visibility"})
+"""Fields that take more room than they are worth to most learners: stored where a part reads them."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -48,7 +51,7 @@ def episode_fields(
 
     Args:
         float_dtype: what observations and states are kept in.
-        optional: fields stored only when a part reads them (``visibility``).
+        optional: which of :data:`OPTIONAL_FIELDS` are stored, where the environment tells them.
     """
     n, a = spec.n_agents, spec.mask_dim
     action = Field((n,), np.uint8 if a <= 256 else np.int16, torch.int64, False)
@@ -148,7 +151,7 @@ class EpisodeBatch:
             return self
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in (*episode_fields(self.spec, optional=frozenset({"visibility"})),)
+            for name in (*episode_fields(self.spec, optional=OPTIONAL_FIELDS),)
             if getattr(self, name) is not None
         }
         if self.carry is not None:

@@ -79,7 +79,8 @@ class DatasetBuffer:
         if missing:
             raise DatasetError(
                 f"{config.dataset} does not hold {', '.join(missing)}, which a part of this run reads; it "
-                f"holds {', '.join(self.data.fields)}. Record it in a run that reads it too."
+                f"holds {', '.join(self.data.fields)}. `phalanx dataset record` keeps all that an "
+                "environment tells."
             )
         self._rows = _chosen(self.data, config)
         self._ends = np.cumsum(self.data.lengths[self._rows])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DivergedError, EnvError, PhalanxError, own_words
-from .protocol import Env, EnvSpec, Film, Filmable, Timestep
+from .protocol import Env, EnvSpec, Film, Filmable, Player, Scripted, Timestep
 
 log = logging.getLogger("phalanx.envs")
 
@@ -194,8 +194,8 @@ class Gate:
         close_quietly(self._env, self._name)
 
 
-class FilmableGate(Gate):
-    """A gate before an environment whose episodes can be recorded."""
+class _Films:
+    """What a gate has more where episodes can be recorded."""
 
     _env: Any
 
@@ -207,6 +207,33 @@ class FilmableGate(Gate):
         """See :meth:`.Filmable.take_films`."""
         films: list[Film] = self._env.take_films()
         return films
+
+
+class _Players:
+    """What a gate has more where there are players written by hand."""
+
+    _env: Any
+    _name: str
+
+    def players(self) -> Mapping[str, str]:
+        """See :meth:`.Scripted.players`."""
+        with blamed(self._name, "failed in players()"):
+            there: Mapping[str, str] = self._env.players()
+        return there
+
+    def player(self, name: str, seed: int) -> Player:
+        """See :meth:`.Scripted.player`; what the player's own code raises is told like the environment's."""
+        with blamed(self._name, f"could not make its player {name!r}"):
+            play: Player = self._env.player(name, seed)
+
+        def blamed_play() -> NDArray[Any]:
+            with blamed(self._name, f"failed in its player {name!r}"):
+                return play()
+
+        return blamed_play
+
+
+_OFFERS = ((Filmable, _Films), (Scripted, _Players))
 
 
 def gated(make: Callable[[], Env], name: str) -> Gate:
@@ -222,4 +249,7 @@ def gated(make: Callable[[], Env], name: str) -> Gate:
                 f"env {name} has no attribute `spec` of type phalanx.envs.protocol.EnvSpec. Give it one, or "
                 "derive from phalanx.envs.adapter.LiftedEnv, or write a PettingZoo environment."
             )
-    return (FilmableGate if isinstance(env, Filmable) else Gate)(env, name)
+    more = [mixin for offer, mixin in _OFFERS if isinstance(env, offer)]
+    kind = type("Gate", (*more, Gate), {}) if more else Gate
+    gate: Gate = kind(env, name)
+    return gate

@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -214,4 +215,29 @@ class Filmable(Protocol):
 
     def take_films(self) -> list[Film]:
         """Recordings of the episodes that ended since the last call, in the order in which they did."""
+        ...
+
+
+Player = Callable[[], NDArray[Any]]
+"""Says what the agents of all copies do now, as :meth:`Env.step` takes it; called once before each step."""
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """What an environment offers besides :class:`Env` where it has players written by hand.
+
+    They may look at all of the environment, also at what no agent sees: they are what recorded episodes and
+    learnt policies are compared with.
+    """
+
+    def players(self) -> Mapping[str, str]:
+        """Those that can play here as the environment was configured: name -> what it does, in a line."""
+        ...
+
+    def player(self, name: str, seed: int) -> Player:
+        """One of :meth:`players`, who plays the same way for the same seed.
+
+        Raises:
+            EnvError: it is none of them.
+        """
         ...

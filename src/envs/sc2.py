@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..errors import EnvError
+from ..errors import EnvError, did_you_mean
 from ..registry import ENVS, PartConfig
 from .adapter import LiftedConfig, LiftedEnv
-from .protocol import Env, Film, Timestep
+from .protocol import Env, Film, Player, Timestep
 from .starcraft2 import SMAC_BOUND, StarCraft2Game, find_game, why_no_game
 
 if TYPE_CHECKING:
@@ -167,6 +168,18 @@ class SC2Env:
         """Battles that ended since the last call."""
         return self._embedded().take_films()
 
+    def players(self) -> Mapping[str, str]:
+        """The embedded engine's bots; the game has none."""
+        return self._env.players() if isinstance(self._env, EmbeddedBattles) else {}
+
+    def player(self, name: str, seed: int) -> Player:
+        """A bot of the embedded engine."""
+        if not isinstance(self._env, EmbeddedBattles):
+            raise EnvError(
+                f"env sc2 with engine={self.engine} has no scripted players; engine=embedded has."
+            )
+        return self._env.player(name, seed)
+
     def _embedded(self) -> EmbeddedBattles:
         if not isinstance(self._env, EmbeddedBattles):
             raise EnvError(
@@ -285,6 +298,24 @@ class EmbeddedBattles:
         films: list[Film] = [BattleFilm(filmed.trace) for filmed in self._recorder.finished]
         self._recorder.finished.clear()
         return films
+
+    def players(self) -> Mapping[str, str]:
+        """The bots that can play this map as it is."""
+        from .battle.bots import players_for
+
+        return players_for(self._facts["map_name"])
+
+    def player(self, name: str, seed: int) -> Player:
+        """A bot, for all battles."""
+        from .battle.bots import BOTS
+
+        there = self.players()
+        if name not in there:
+            raise EnvError(
+                f"no player {name!r} on {self._facts['map_name']}.{did_you_mean(name, there)} "
+                f"There are: {', '.join(there)}."
+            )
+        return functools.partial(BOTS[name].make(seed), self._battle)
 
     def describe(self) -> dict[str, Any]:
         """Map and unit data."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...envs.protocol import Discrete, EnvSpec
 from ...errors import DatasetError
 from ..dataset.description import Description
-from ..dataset.writer import DatasetWriter
+from ..dataset.writer import DatasetWriter, appearing_whole
 
 _AXES = {
     "obs": ("episode", "row", "agent", "number"),
@@ -60,7 +60,7 @@ def convert_alberdice(source: Path, destination: Path) -> None:
         {"name": "", "options": {}, "facts": {"format": "alberdice"}},
         parents=[{"name": source.resolve().name, "checksum": _digest(source)}],
     )
-    with DatasetWriter(destination, description) as writer:
+    with appearing_whole(destination) as beside, DatasetWriter(beside, description) as writer:
         for e in range(E):
             filled = arrays["filled"][e, :, 0] != 0
             rows = int(filled.sum())

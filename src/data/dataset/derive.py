@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ...errors import DatasetError
 from ...seeding import named_seed
+from ..batch import OPTIONAL_FIELDS
 from .description import differences
 from .reader import Dataset
-from .writer import DatasetWriter, refuse_what_is_there
+from .writer import DatasetWriter, appearing_whole
 
 _TIER = re.compile(r"\s*(?P<name>[\w-]+)\s*:\s*(?P<low>-?[\d.]+)?\s*-\s*(?P<high>-?[\d.]+)?\s*")
 
@@ -98,8 +99,10 @@ def split(
 def join(sources: Sequence[Dataset], destination: Path) -> Dataset:
     """Write all episodes of several datasets, one after the other.
 
+    Optional fields that one of them lacks are left out.
+
     Raises:
-        DatasetError: they are not of the same environment, or keep other fields.
+        DatasetError: they are not of the same environment, or keep their fields in other types.
     """
     first = sources[0]
     for other in sources[1:]:
@@ -125,14 +128,16 @@ def _derived(
     destination: Path,
     tier: Mapping[str, Any] | None,
 ) -> Dataset:
-    refuse_what_is_there(destination)
     policies: list[Mapping[str, Any]] = []
     seeds: list[int] = []
     for source, _ in parts:
         policies += [p for p in source.description.policies if p not in policies]
         seeds += [s for s in source.description.seeds if s not in seeds]
+    first = parts[0][0].description
+    common = set(first.fields).intersection(*(source.fields for source, _ in parts))
     description = replace(
-        parts[0][0].description,
+        first,
+        fields={name: f for name, f in first.fields.items() if name in common},
         policies=policies,
         seeds=seeds,
         tier=tier,
@@ -142,7 +147,7 @@ def _derived(
         ],
         shards=(),
     )
-    with DatasetWriter(destination, description) as writer:
+    with appearing_whole(destination) as beside, DatasetWriter(beside, description) as writer:
         for source, rows in parts:
             outcomes = source.outcomes
             for row in rows.tolist():
@@ -172,6 +177,6 @@ def _fields(one: Dataset, other: Dataset) -> list[str]:
     )
     return [
         f"field {name} {mine.get(name, 'missing')} / {yours.get(name, 'missing')}"
-        for name in sorted(mine.keys() | yours.keys())
+        for name in sorted((mine.keys() | yours.keys()) - OPTIONAL_FIELDS)
         if mine.get(name) != yours.get(name)
     ]

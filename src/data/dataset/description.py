@@ -137,7 +137,7 @@ class Description:
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetError(
                 f"{folder} is no dataset: it has no {FILE}. Give a folder that record=DIR or "
-                "`phalanx dataset` wrote."
+                "`phalanx dataset record` wrote."
             ) from None
         except (OSError, ValueError) as error:
             raise DatasetError(f"{file} is damaged or cannot be read ({error}).") from error

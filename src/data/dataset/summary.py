@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...registry import require
+from ...tracking.identity import task_name
 from .description import histogram
 from .reader import Dataset
 
@@ -53,10 +54,20 @@ def distinct_state_actions(data: Dataset) -> float:
     return len(seen) / max(data.steps, 1)
 
 
+def in_a_line(data: Dataset) -> str:
+    """Where it is, how much there is, and how good."""
+    told = f"{data.folder}: {len(data):,} episodes with {data.steps:,} steps"
+    if len(data):
+        told += f", mean return {data.returns.mean():.2f}"
+    won = data.outcomes.get("battle_won", np.zeros(0))
+    won = won[~np.isnan(won)]
+    return told + (f", win rate {won.mean():.3f}" if len(won) else "")
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """The summary as people read it, with the histogram of returns."""
     told = [
-        f"environment  {found['environment'] or 'not known'} {_options(found)}",
+        f"environment  {_task(found) or 'not known'}",
         f"engine       {found['engine'] or '-'}",
         f"acted        {'; '.join(map(_policy, found['policies'])) or 'not known'}",
         f"seeds        {', '.join(map(str, found['seeds'])) or '-'}",
@@ -82,16 +93,17 @@ def lines(found: dict[str, Any]) -> list[str]:
     return told + _bars(found["returns"])
 
 
-def _options(found: dict[str, Any]) -> str:
-    shown = {
-        k: v for k, v in found["options"].items() if k in ("map_name", "key", "game", "scenario")
-    }
-    return " ".join(f"{k}={v}" for k, v in shown.items())
+def _task(found: dict[str, Any]) -> str:
+    name: str = found["environment"]
+    task = task_name({"env": name, "env_args": found["options"]})
+    return name if task == name else f"{name} {task}"
 
 
 def _policy(policy: dict[str, Any]) -> str:
-    at = f"at step {policy['step']:,}" if "step" in policy else "while it was trained"
     extra = f", epsilon {policy['epsilon']:g}" if policy.get("epsilon") else ""
+    if "by_hand" in policy:
+        return f"{policy['name']}, written by hand{extra}"
+    at = f"at step {policy['step']:,}" if "step" in policy else "while it was trained"
     return f"{policy.get('name', '?')} {at}{extra} (run {policy.get('run') or '?'})"
 
 

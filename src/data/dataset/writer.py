@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -250,6 +251,26 @@ def _settle(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()
+
+
+@contextmanager
+def appearing_whole(folder: Path) -> Iterator[Path]:
+    """A place beside ``folder`` to write a dataset in; it gets its name when all of it is there.
+
+    Raises:
+        DatasetError: there is something at ``folder``.
+    """
+    refuse_what_is_there(folder)
+    beside = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(beside, ignore_errors=True)  # of a kill
+    try:
+        yield beside
+        if folder.is_dir():  # an empty one
+            folder.rmdir()
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def refuse_what_is_there(folder: Path) -> None:

@@ -218,7 +218,7 @@ class Bot:
 
     Attributes:
         summary: what it does, in a line.
-        make: a fresh policy.
+        make: a fresh policy from a seed.
         options: SMAC options that the battles need.
         maps: the maps it is made for; empty: all.
         starts: places where its agents start, each in its share of the battles; empty: the map's.
@@ -226,7 +226,7 @@ class Bot:
     """
 
     summary: str
-    make: Callable[[], Policy]
+    make: Callable[[int], Policy]
     options: dict[str, Any] = field(default_factory=dict)
     maps: tuple[str, ...] = ()
     starts: tuple[tuple[tuple[float, float], ...], ...] = ()
@@ -234,56 +234,58 @@ class Bot:
 
 
 BOTS: dict[str, Bot] = {
-    "stop": Bot("stops for ever", lambda: stop),
+    "stop": Bot("stops for ever", lambda _: stop),
     "random": Bot("takes any available action", Random),
     "heuristic": Bot(
         "SMAC's built-in heuristic: goes for the nearest enemy and keeps it",
-        lambda: stop,
+        lambda _: stop,
         {"heuristic_ai": True},
     ),
-    "nearest": Bot("attacks the nearest enemy", lambda: nearest),
-    "focus": Bot("attacks the weakest enemy in weapon range", lambda: focus),
-    "volley": Bot("focus fire without overkill", lambda: volley),
-    "stay": Bot("never walks, attacks the nearest in weapon range", lambda: stay),
-    "kite": Bot("shoots when loaded, else runs from whoever is near", lambda: kite),
-    "alternate": Bot("whoever is chased or badly hurt runs, the others shoot", Alternate),
-    "spread": Bot("stands apart until the enemy is there", lambda: spread),
-    "clump": Bot("stands together until the enemy is there", lambda: clump),
+    "nearest": Bot("attacks the nearest enemy", lambda _: nearest),
+    "focus": Bot("attacks the weakest enemy in weapon range", lambda _: focus),
+    "volley": Bot("focus fire without overkill", lambda _: volley),
+    "stay": Bot("never walks, attacks the nearest in weapon range", lambda _: stay),
+    "kite": Bot("shoots when loaded, else runs from whoever is near", lambda _: kite),
+    "alternate": Bot(
+        "whoever is chased or badly hurt runs, the others shoot", lambda _: Alternate()
+    ),
+    "spread": Bot("stands apart until the enemy is there", lambda _: spread),
+    "clump": Bot("stands together until the enemy is there", lambda _: clump),
     "shifted": Bot(
         "SMAC's heuristic, every unit starting up to half a unit off its place",
-        lambda: stop,
+        lambda _: stop,
         {"heuristic_ai": True, "start_jitter": 0.5},
         maps=("3m", "8m", "25m", "MMM", "2s3z", "3s5z", "1c3s5z"),
     ),
     "wall": Bot(
         "stands across the passage",
-        lambda: lambda battle: hold(battle, _WALL),
+        lambda _: lambda battle: hold(battle, _WALL),
         maps=("corridor",),
     ),
     "sweep": Bot(
         "shoots where the colossi's beams hit most",
-        lambda: sweep,
+        lambda _: sweep,
         maps=("1c3s5z", "2c_vs_64zg"),
     ),
     "edge": Bot(
         "sweeps from the edge of the high ground",
-        lambda: lambda battle: hold(battle, _EDGE),
+        lambda _: lambda battle: hold(battle, _EDGE),
         maps=("2c_vs_64zg",),
     ),
     "cliff": Bot(
         "sweeps, one out on the cliff, where the other has pushed it",
-        lambda: cliff,
+        lambda _: cliff,
         maps=("2c_vs_64zg",),
     ),
     "low": Bot(
         "sweeps from the low ground, where it starts, in twelve places",
-        lambda: hold,
+        lambda _: hold,
         maps=("2c_vs_64zg",),
         starts=_BELOW,
     ),
     "flat": Bot(
         "SMAC's heuristic, with neither walls nor high ground on the map",
-        lambda: stop,
+        lambda _: stop,
         {"heuristic_ai": True},
         maps=("2c_vs_64zg",),
         terrain="open_32x32",
@@ -310,6 +312,15 @@ class Record(NamedTuple):
 def bots_for(map_name: str) -> list[str]:
     """Names of the bots that can play a map."""
     return [name for name, bot in BOTS.items() if not bot.maps or map_name in bot.maps]
+
+
+def players_for(map_name: str) -> dict[str, str]:
+    """Bots that play a map as it is, without options or ground of their own: name -> what each does."""
+    return {
+        name: BOTS[name].summary
+        for name in bots_for(map_name)
+        if not (BOTS[name].options or BOTS[name].starts or BOTS[name].terrain)
+    }
 
 
 def play(
@@ -352,7 +363,7 @@ def _play(
 ) -> Record:
     """One episode of each of so many battles from one start."""
     battle = VecBattle(map_name, battles, seed=seed, autoreset=False, **(kind.options | options))
-    policy = kind.make()
+    policy = kind.make(seed)
     while not (battle.terminated | battle.truncated).all():
         battle.step(policy(battle))
     info = battle.info

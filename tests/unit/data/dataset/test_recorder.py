@@ -85,4 +85,4 @@ def test_models_are_kept_by_step(tmp_path: Path) -> None:
     kept = sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("step_*"))
     assert kept == ["step_12", "step_6"]
     state = open_checkpoint(tmp_path / "run" / "checkpoints" / "step_6").state
-    assert set(state) == {"policy", "counters"}
+    assert set(state) == {"policy", "counters", "spec"}
