@@ -54,19 +54,18 @@ class Team:
         carry = self.policy.init_carry(battles, torch.device("cpu"))
         before = Moments(*(x[:, :-1] for x in self.moments))
         with torch.no_grad():
-            _, memory = self.policy.look(before, None)
-        self.carry = carry | memory
+            self.carry = carry | self.policy.look(before, None).memory
 
     @torch.no_grad()
     def remembering(self) -> Tensor:
         """Outputs (B, N, A) of the last step, by what was kept of those before."""
         now = Moments(*(x[:, -1:] for x in self.moments))
-        return self.policy.look(now, self.carry)[0][:, 0]
+        return self.policy.look(now, self.carry).outputs[:, 0]
 
     @torch.no_grad()
     def anew(self) -> Tensor:
         """The same by a pass over all of the context."""
-        return self.policy.look(self.moments, None)[0][:, -1]
+        return self.policy.look(self.moments, None).outputs[:, -1]
 
     def flops(self, step: int) -> int:
         """Of acting at this step of an episode."""

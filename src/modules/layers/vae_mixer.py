@@ -53,8 +53,8 @@ class VAEMixer(Mixer):
     """``decoder(z)``, z being drawn from what the encoder makes of a token and those it sees (MADVAE).
 
     Without ``mix`` each token passes alone, as in the published code; with it a :class:`LagMix` comes first.
-    Noise is drawn in training mode alone, else z is its mean. The cost is the divergence of z from a standard
-    normal, summed over its dimensions.
+    Noise is drawn in training mode alone, else z is its mean, unless ``always_noisy``. The cost is the
+    divergence of z from a standard normal, summed over its dimensions.
 
     Args:
         width: D; z has D/2 dimensions.
@@ -63,6 +63,7 @@ class VAEMixer(Mixer):
         mix: none or causal.
         heads: h, groups of channels that are mixed alike; they divide D.
         logvar_bounds: between which log-variances are kept; None: anywhere.
+        always_noisy: draw noise whatever the mode, as the published code does.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class VAEMixer(Mixer):
         mix: Literal["none", "causal"] = "causal",
         heads: int = 1,
         logvar_bounds: tuple[float, float] | None = None,
+        always_noisy: bool = False,
     ) -> None:
         super().__init__()
-        self.context, self._bounds = context, logvar_bounds
+        self.context, self._bounds, self._always = context, logvar_bounds, always_noisy
         self.mix = LagMix(tokens, context, heads) if mix == "causal" else None
         self.encoder = nn.Sequential(
             gaussian_linear(width, width), nn.ReLU(), gaussian_linear(width, width)
@@ -94,5 +96,6 @@ class VAEMixer(Mixer):
         if self._bounds is not None:
             logvar = logvar.clamp(*self._bounds)
         latent = Gaussian(mean, logvar)
-        z = latent.sample(torch.randn_like(mean)) if self.training else mean
+        noisy = self.training or self._always
+        z = latent.sample(torch.randn_like(mean)) if noisy else mean
         return self.decoder(z), kl_standard_normal(latent).sum(dim=-1)

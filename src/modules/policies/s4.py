@@ -18,7 +18,7 @@ from ...registry import POLICIES
 from ..layers.normed import ActionHead
 from ..layers.s4 import Discretisation, Kernel, Trained
 from ..layers.s4_stack import Stack, Through
-from .sequence import Moments, SequenceConfig, SequencePolicy
+from .sequence import Looked, Moments, SequenceConfig, SequencePolicy
 
 
 @POLICIES.register("s4")
@@ -124,9 +124,7 @@ class S4Policy(SequencePolicy):
         states = self.stack.begin(batch_size * self.n_agents, device)
         return {"states": states.view(batch_size, self.n_agents, *states.shape[1:])}
 
-    def look(
-        self, moments: Moments, memory: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def look(self, moments: Moments, memory: Mapping[str, Tensor] | None) -> Looked:
         """See :meth:`SequencePolicy.look`; behind more than one step no states are made."""
         states, steps = None if memory is None else memory["states"], moments.step.shape[1]
         if steps == 1 and states is not None:
@@ -135,7 +133,7 @@ class S4Policy(SequencePolicy):
             shared = "memory" in self._shared
             through = self.stack.at_once(steps, memory=shared, goes_on=states is not None)
         outputs, after = self._one_after_the_other(self._entered(moments), states, through)
-        return outputs, {} if after is None else {"states": after}
+        return Looked(outputs, {} if after is None else {"states": after})
 
     def _entered(self, moments: Moments) -> Tensor:
         """(B, T, N, H) what goes into the stack, but for what agents tell each other."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -41,6 +42,16 @@ class Moments(NamedTuple):
     last_actions: Tensor  # (B, T, N) action before each step plus one, 0 where there was none
     return_to_go: Tensor  # (B, T) what is still asked for
     step: Tensor  # (B, T) int64, of the episode
+
+
+class Looked(NamedTuple):
+    """What a policy makes of moments."""
+
+    outputs: Tensor  # (B, T, N, K) at every step
+    memory: dict[str, Tensor]  # (B, ...) what is remembered behind the rows
+    costs: Mapping[str, Tensor] = MappingProxyType(
+        {}
+    )  # (B, T, N) what is to be kept small, by name
 
 
 class Proposal(NamedTuple):
@@ -81,10 +92,8 @@ class SequencePolicy(StochasticPolicy):
         """What else the policy remembers, (B, ...) each, at the start of B episodes."""
 
     @abstractmethod
-    def look(
-        self, moments: Moments, memory: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Outputs (B, T, N, K) at every step of rows, and what is remembered behind them.
+    def look(self, moments: Moments, memory: Mapping[str, Tensor] | None) -> Looked:
+        """Outputs at every step of rows, and what is remembered behind them.
 
         Args:
             memory: what :meth:`remember_nothing` names, before the rows; None: they begin with nothing.
@@ -148,11 +157,14 @@ class SequencePolicy(StochasticPolicy):
             returns_to_go(start["return_to_go"], chunks.reward),
             start["step"][:, None] + times.to(chunks.reward.device),
         )
-        outputs, _ = self.look(moments, start if start.keys() >= self._memory else None)
+        outputs, _, costs = self.look(moments, start if start.keys() >= self._memory else None)
         log_prob, entropy = self.distribution.log_prob(
             outputs, chunks.avail_actions, chunks.actions
         )
-        return Evaluation(log_prob=log_prob, entropy=entropy, carry=None, outputs=outputs)
+        counts = chunks.alive & chunks.cutting.filled[..., None]
+        number = counts.sum().clamp(min=1)
+        losses = {name: x.masked_fill(~counts, 0.0).sum() / number for name, x in costs.items()}
+        return Evaluation(log_prob, entropy, outputs, carry=None, losses=losses)
 
     @cached_property
     def _memory(self) -> frozenset[str]:
@@ -176,7 +188,7 @@ class SequencePolicy(StochasticPolicy):
             to_go[:, None],
             carry["step"][:, None],
         )
-        outputs, memory = self.look(moments, carry)
+        outputs, memory, _ = self.look(moments, carry)
         return outputs[:, 0], {**carry, "return_to_go": to_go, "step": carry["step"] + 1, **memory}
 
     def _choose(

@@ -5,7 +5,7 @@ Axes: B rows, T steps, N agents, P tokens of a step, D width, C context, K outpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from ...envs.protocol import EnvSpec
 from ...errors import ConfigError
 from ..layers.causal import Mixer, Trunk
 from ..layers.normed import ActionHead
-from .sequence import Moments, SequenceConfig, SequencePolicy
+from .sequence import Looked, Moments, SequenceConfig, SequencePolicy
 
 
 class TokenConfig(SequenceConfig):
@@ -36,6 +36,11 @@ class TokenConfig(SequenceConfig):
     initial_scale: float = Field(
         1.0, description="s in the first deviation 0.5 sigmoid(s) of continuous actions"
     )
+
+    @property
+    def kinds(self) -> list[str]:
+        """What each of the P tokens of a step tells."""
+        return self.tokens.split("_")
 
 
 class TokenPolicy(SequencePolicy):
@@ -56,7 +61,7 @@ class TokenPolicy(SequencePolicy):
 
     def __init__(self, config: TokenConfig, spec: EnvSpec, mixer: Callable[[int], Mixer]) -> None:
         super().__init__(config, spec)
-        self._kinds = config.tokens.split("_")
+        self._kinds = config.kinds
         if "action" in self._kinds and spec.action_shape:
             raise ConfigError(
                 f"tokens={config.tokens} tells agents their last action and needs discrete actions; this "
@@ -84,9 +89,7 @@ class TokenPolicy(SequencePolicy):
         blocks = self.trunk.begin(batch_size * self.n_agents, len(self._kinds), device)
         return self._named(torch.zeros(batch_size, dtype=torch.int64, device=device), blocks)
 
-    def look(
-        self, moments: Moments, memory: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def look(self, moments: Moments, memory: Mapping[str, Tensor] | None) -> Looked:
         """See :meth:`SequencePolicy.look`."""
         N, T = self.n_agents, moments.step.shape[1]
         x = rearrange(self.embed(moments), "b t n p d -> (b n) t p d")
@@ -95,9 +98,13 @@ class TokenPolicy(SequencePolicy):
             seen = memory["seen"]
             past = [memory[f"block_{i}"].flatten(0, 1) for i in range(len(self.trunk.blocks))]
             of_rows = seen.repeat_interleave(N)
-        features, blocks, _ = self.trunk(x, past, of_rows)
+        features, blocks, costs = self.trunk(x, past, of_rows)
         outputs = self.head(rearrange(features, "(b n) t 1 d -> b t n d", n=N))
-        return outputs, self._named(seen + T, blocks)
+        return Looked(outputs, self._named(seen + T, blocks), self.costs(costs))
+
+    def costs(self, of_blocks: Sequence[Tensor | None]) -> dict[str, Tensor]:
+        """What is to be kept small, (B, T, N) by name, of what each block's mixer costs (B N, T, R)."""
+        return {}
 
     def embed(self, moments: Moments) -> Tensor:
         """Tokens (B, T, N, P, D), in the order in which the key ``tokens`` names them."""
