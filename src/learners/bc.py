@@ -96,7 +96,9 @@ class BehaviourCloning(Learner):
         cutting = self.policy.cut(batch, batch.max_t)
         start = self.policy.start_of(batch)
         chunks = Chunks.of(batch, cutting, {k: v[:, None] for k, v in start.items()})
+        self.policy.train()  # a policy may be noisy while it learns from data, and then alone
         evaluation = self.policy.evaluate(chunks)
+        self.policy.eval()
         active = chunks.alive & cutting.filled[..., None]
         losses = {
             "policy": -masked_mean(evaluation.log_prob.sum(dim=-1), active),

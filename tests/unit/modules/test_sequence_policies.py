@@ -18,7 +18,6 @@ from phalanx.data.chunks import Chunks, Cutting
 from phalanx.data.on_policy import OnPolicyBuffer
 from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.errors import ConfigError
-from phalanx.learners.sums import weighted_sum
 from phalanx.modules.policies.base import Evaluation, Seen
 from phalanx.modules.policies.sequence import SequencePolicy, returns_to_go
 from phalanx.modules.policies.tokens import TokenPolicy
@@ -279,13 +278,11 @@ def learnt_courses(name: str) -> tuple[SequencePolicy, EpisodeBatch]:
         alive=None,
     )
     keys = {"return_scale": 3.0, "n_embd": 16, "head_gain": 1.0}
-    policy: SequencePolicy = assemble({"policy": keys}, spec, policy=name).build("policy")
-    optimiser = torch.optim.Adam(policy.parameters(), lr=0.02)
-    policy.train()
+    parts = assemble(
+        {"policy": keys, "learner": {"lr": 0.02}}, spec, policy=name, learner="bc", critic="none"
+    )
+    learner = parts.build("learner")
     for _ in range(100):
-        evaluation = evaluated(policy, batch)
-        loss = -evaluation.log_prob.mean() + weighted_sum(evaluation.losses, policy.loss_weights)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return policy.eval().requires_grad_(False), batch
+        learner.learn(batch, 0)
+    policy: SequencePolicy = learner.policy
+    return policy.requires_grad_(False), batch

@@ -22,7 +22,7 @@ def mixers(policy: SequencePolicy) -> list[VAEMixer]:
     return [module for module in policy.modules() if isinstance(module, VAEMixer)]
 
 
-def test_the_latent_carries_what_was_learnt_and_is_noisy_while_learning() -> None:
+def test_the_latent_carries_what_was_learnt_and_was_noisy_meanwhile() -> None:
     policy, batch = copy.deepcopy(learnt_courses("vaeformer"))
 
     def surprise() -> float:
@@ -30,12 +30,21 @@ def test_the_latent_carries_what_was_learnt_and_is_noisy_while_learning() -> Non
 
     known = surprise()
     assert surprise() == known
-    policy.train()
-    assert surprise() != known
-    policy.eval()
     for mixer in mixers(policy):
         mixer.mean.register_forward_hook(lambda _, __, mean: torch.zeros_like(mean))
     assert surprise() > known + 0.1
+
+
+def test_noise_is_drawn_while_it_learns_from_data_alone() -> None:
+    spec, batch = LONG, random_batch((4,), LONG)
+    parts = assemble(spec=spec, policy="vaeformer", learner="bc", critic="none")
+    policy, learner, modes = parts.build("policy"), parts.build("learner"), []
+    for mixer in mixers(policy):
+        mixer.register_forward_hook(lambda mixer, *_: modes.append(mixer.training))
+    evaluated(policy, batch)
+    learner.learn(batch, 0)
+    evaluated(policy, batch)
+    assert modes == [False, False, True, True, False, False]
 
 
 def test_with_eval_noise_acting_draws_too() -> None:
