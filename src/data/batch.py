@@ -95,6 +95,7 @@ class EpisodeBatch:
     alive: Tensor | None = None  # (B, T+1, N) bool
     visibility: Tensor | None = None  # (B, T+1, N, N) bool
     carry: Mapping[str, Tensor] | None = None  # (B, ...) policy's memory before the first entry
+    codes: Tensor | None = None  # (B, T+1, N, K) int64 of the observations, of a tokenizer
 
     def __post_init__(self) -> None:
         B, T = self.reward.shape
@@ -110,6 +111,8 @@ class EpisodeBatch:
             "alive": (B, T + 1, N),
             "visibility": (B, T + 1, N, N),
         }
+        if self.codes is not None:
+            expected["codes"] = (B, T + 1, N, self.codes.shape[-1])
         for name, shape in expected.items():
             tensor = getattr(self, name)
             if tensor is not None and tuple(tensor.shape) != shape:
@@ -151,7 +154,7 @@ class EpisodeBatch:
             return self
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in (*episode_fields(self.spec, optional=OPTIONAL_FIELDS),)
+            for name in (*episode_fields(self.spec, optional=OPTIONAL_FIELDS), "codes")
             if getattr(self, name) is not None
         }
         if self.carry is not None:

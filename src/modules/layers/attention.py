@@ -30,10 +30,18 @@ class KeyValues:
         rows: M.
         positions: most there will be.
         inner: I.
+        dtype: what they are kept in.
     """
 
-    def __init__(self, rows: int, positions: int, inner: int, device: torch.device) -> None:
-        self._room = torch.empty(2, rows, positions, inner, device=device)
+    def __init__(
+        self,
+        rows: int,
+        positions: int,
+        inner: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._room = torch.empty(2, rows, positions, inner, device=device, dtype=dtype)
         self.length = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +70,7 @@ class Attention(nn.Module):
         inner: I of queries, keys and values, all heads together.
         heads: they divide I.
         layer: makes the four linear layers: of queries, keys, values and output, in this order.
+        dropout: share of the weights that is left out in training.
 
     Raises:
         ValueError: ``heads`` does not divide ``inner``.
@@ -74,11 +83,12 @@ class Attention(nn.Module):
         inner: int,
         heads: int,
         layer: MakeLinear = gaussian_linear,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if inner % heads:
             raise ValueError(f"attention: {heads} heads do not divide a width of {inner}")
-        self.inner, self.heads = inner, heads
+        self.inner, self.heads, self.dropout = inner, heads, dropout
         self.query = layer(query_dim, inner)
         self.key, self.value = (layer(source_dim, inner) for _ in range(2))
         self.out = layer(inner, query_dim)
@@ -122,7 +132,8 @@ class Attention(nn.Module):
         """
         heads = (self.heads, self.inner // self.heads)
         q, k, v = (x.view(*x.shape[:2], *heads).transpose(1, 2) for x in (queries, keys, values))
-        taken = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+        dropout = self.dropout if self.training else 0.0
+        taken = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
         y: Tensor = self.out(taken.transpose(1, 2).flatten(2))
         return y
 

@@ -7,27 +7,8 @@ from torch import Tensor
 
 from ...envs.protocol import EnvSpec
 from ...registry import TOKENIZERS, PartConfig
+from ..layers.symlog import bin_of, centre_of, symexp, symlog
 from .base import Tokenizer, TokenizerOutput
-
-
-def symlog(x: Tensor) -> Tensor:
-    """``sign(x) ln(1 + |x|)``."""
-    return x.sign() * x.abs().log1p()
-
-
-def symexp(y: Tensor) -> Tensor:
-    """Undo :func:`symlog`."""
-    return y.sign() * y.abs().expm1()
-
-
-def bin_of(x: Tensor, bins: int, limit: float) -> Tensor:
-    """Which of ``bins`` equal bins of [-limit, limit] numbers lie in; the outer ones take what is beyond."""
-    return ((x + limit) * (bins / (2 * limit))).floor().long().clamp(0, bins - 1)
-
-
-def centre_of(index: Tensor, bins: int, limit: float) -> Tensor:
-    """Middle of a bin of :func:`bin_of`."""
-    return (index + 0.5) * (2 * limit / bins) - limit
 
 
 @TOKENIZERS.register("bins")
@@ -46,11 +27,11 @@ class BinsTokenizer(Tokenizer):
 
     def encode(self, obs: Tensor) -> Tensor:
         """See :meth:`Tokenizer.encode`."""
-        return bin_of(symlog(obs), self.vocabulary, self._limit)
+        return bin_of(symlog(obs), self.vocabulary, -self._limit, self._limit)
 
     def reconstruct(self, codes: Tensor) -> Tensor:
         """See :meth:`Tokenizer.reconstruct`."""
-        return symexp(centre_of(codes, self.vocabulary, self._limit))
+        return symexp(centre_of(codes, self.vocabulary, -self._limit, self._limit))
 
     def losses(self, obs: Tensor) -> TokenizerOutput:
         """Nothing to descend."""

@@ -1,11 +1,13 @@
-"""What mixers and learners need of a world model."""
+"""What mixers, learners and whoever imagines need of a world model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ...data.batch import EpisodeBatch
@@ -34,10 +36,12 @@ class WorldModel(nn.Module, ABC):
     """Learned dynamics whose view of the future conditions the mixer. Acting never touches it.
 
     Attributes:
+        trained_by: kind of the part that trains it and must therefore ask for it; None: the learner does.
         output_dim: C, width of the context.
         loss_weights: weight of each loss in the total, by the loss's name.
     """
 
+    trained_by: ClassVar[str | None] = None
     output_dim: int
     loss_weights: Mapping[str, float]
 
@@ -66,3 +70,64 @@ class WorldModel(nn.Module, ABC):
             unrolled: the target agent over the batch.
             online: what the online model made of it.
         """
+
+
+class Moment(NamedTuple):
+    """What a simulator has follow a joint action."""
+
+    codes: Tensor  # (B, N, K) int64 of the next observations
+    avail_actions: Tensor  # (B, N, A) bool, for each agent at least one where there are any
+    reward: Tensor  # (B,)
+    terminated: Tensor  # (B,) bool
+
+
+class Dream(ABC):
+    """B rows that a simulator imagines, side by side."""
+
+    @abstractmethod
+    def step(self, actions: Tensor) -> Moment:
+        """What follows joint actions (B, N), or (B, N, D) where continuous; goes on after ends, too."""
+
+
+class Simulator(WorldModel):
+    """A world model that imagines whole rows to learn from, in codes of the run's tokenizer.
+
+    Attributes:
+        horizon: most steps a row can have, imagined or learnt from.
+    """
+
+    trained_by: ClassVar[str | None] = "buffer"
+    output_dim = 0
+    loss_weights: Mapping[str, float] = {}
+    horizon: int
+
+    def forward(
+        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
+    ) -> WorldModelOutput:
+        """Nothing: mixers get no context of it, and learners do not train it."""
+        return WorldModelOutput()
+
+    def context(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        online: WorldModelOutput,
+    ) -> None:
+        """Nothing."""
+
+    @abstractmethod
+    def losses(self, batch: EpisodeBatch) -> WorldModelOutput:
+        """What is to be descended, added up as it is, on windows of up to ``horizon`` steps with codes."""
+
+    @abstractmethod
+    def begin(self, codes: Tensor, avail_actions: Tensor, generator: torch.Generator) -> Dream:
+        """Rows that start where agents see ``codes`` (B, N, K) and have these masks (B, N, A).
+
+        Args:
+            generator: draws what is random in them.
+        """
+
+    @abstractmethod
+    def row_bytes(self, device: torch.device) -> int:
+        """Memory that one row takes while it is imagined."""

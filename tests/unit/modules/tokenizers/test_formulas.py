@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phalanx.modules.tokenizers.bins import bin_of, centre_of, symexp, symlog
+from phalanx.modules.layers.symlog import bin_of, centre_of, symexp, symlog
 from phalanx.modules.tokenizers.fsq import index_of, points_of, quantise
 from phalanx.modules.tokenizers.vq import Codebook, moved, nearest, revived
 
@@ -85,10 +85,10 @@ def test_every_index_of_the_grid_comes_back(levels: list[int]) -> None:
 def test_bins_by_hand() -> None:
     """256 bins of [-1, 1]: the ends are the first and the last, 0 begins the upper half."""
     x = torch.tensor([-1.0, 1.0, 0.0, -7.0, 7.0])
-    assert bin_of(x, 256, 1.0).tolist() == [0, 255, 128, 0, 255]
-    assert centre_of(torch.tensor([0, 255]), 256, 1.0).tolist() == [-1 + 1 / 256, 1 - 1 / 256]
+    assert bin_of(x, 256, -1.0, 1.0).tolist() == [0, 255, 128, 0, 255]
+    assert centre_of(torch.tensor([0, 255]), 256, -1.0, 1.0).tolist() == [-1 + 1 / 256, 1 - 1 / 256]
     every = torch.arange(256)
-    assert torch.equal(bin_of(centre_of(every, 256, 3.0), 256, 3.0), every)
+    assert torch.equal(bin_of(centre_of(every, 256, -3.0, 3.0), 256, -3.0, 3.0), every)
 
 
 def test_logarithms_with_a_sign_come_back() -> None:
