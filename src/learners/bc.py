@@ -36,7 +36,9 @@ class BehaviourCloning(Learner):
             [0.9, 0.999], min_length=2, max_length=2, description="AdamW's decay of both moments"
         )
         optim_eps: float = Field(1e-8, gt=0, description="term that keeps AdamW stable")
-        weight_decay: float = Field(0.0, ge=0, description="AdamW's, of all weights")
+        weight_decay: float = Field(
+            0.0, ge=0, description="AdamW's, of what the policy does not exempt"
+        )
         warmup_updates: int = Field(
             0, ge=0, description="updates in which the learning rate rises, linear; 0: none"
         )
@@ -71,12 +73,12 @@ class BehaviourCloning(Learner):
             "critic": self.critic,
             "value_norm": self.value_norm,
         }
-        learnt = (
-            [*policy.parameters(), *critic.parameters()] if self._values else policy.parameters()
-        )
+        groups = self.policy.parameter_groups()
+        if self._values:
+            groups.append({"params": list(self.critic.parameters())})
         self.optimisers = [
             torch.optim.AdamW(
-                learnt,
+                [{**group, "initial_lr": group.get("lr", config.lr)} for group in groups],
                 lr=config.lr,
                 betas=(config.betas[0], config.betas[1]),
                 eps=config.optim_eps,
@@ -143,4 +145,4 @@ class BehaviourCloning(Learner):
             return
         share = min((self.n_updates + 1) / self.config.warmup_updates, 1.0)
         for group in self.optimisers[0].param_groups:
-            group["lr"] = self.config.lr * share
+            group["lr"] = group["initial_lr"] * share

@@ -6,7 +6,7 @@ Axes: B rows, T steps, N agents, P tokens of a step, D width, C context, K outpu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -83,6 +83,13 @@ class TokenPolicy(SequencePolicy):
             gain=config.head_gain,
             initial_scale=config.initial_scale,
         )
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights of linear layers, and the rest, which does not decay: biases, norms, tables, mixes."""
+        linear = {id(x.weight) for x in self.modules() if isinstance(x, nn.Linear)}
+        weights = [p for p in self.parameters() if id(p) in linear]
+        rest = [p for p in self.parameters() if id(p) not in linear]
+        return [{"params": weights}, {"params": rest, "weight_decay": 0.0}]
 
     def remember_nothing(self, batch_size: int, device: torch.device) -> dict[str, Tensor]:
         """Steps seen (B,), and what each block remembers of them (B, N, C - 1, P, D)."""

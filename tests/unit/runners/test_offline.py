@@ -32,13 +32,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "data")
 
 
-@pytest.mark.parametrize("chunk", [0, 1])
+# Which of them draws noise while it learns: madvae_offline.
+@pytest.mark.parametrize(("config", "chunk"), [("qmix", 0), ("qmix", 1), ("madvae_offline", 0)])
 def test_the_clock_counts_updates_and_a_resumed_run_is_the_same(
-    tmp_path: Path, data: str, chunk: int
+    tmp_path: Path, data: str, config: str, chunk: int
 ) -> None:
     words = (*OFFLINE, f"dataset={data}", f"chunk_length={chunk}", "save_model_interval=20")
     whole, told = trainer(
-        tmp_path / "whole", "qmix", "matrix", *words, "t_max=40", "log_interval=10"
+        tmp_path / "whole", config, "matrix", *words, "t_max=40", "log_interval=10"
     )
     whole.run()
     assert (whole.t_env, whole.n_updates) == (40, 40)
@@ -46,11 +47,11 @@ def test_the_clock_counts_updates_and_a_resumed_run_is_the_same(
     assert [step for step, _ in told.curve("test_return_mean")] == [0, 10, 20, 30, 40]
     assert "return_mean" not in {name for name, _, _ in told.rows}
     half, first = trainer(
-        tmp_path / "half", "qmix", "matrix", *words, "t_max=20", "log_interval=10"
+        tmp_path / "half", config, "matrix", *words, "t_max=20", "log_interval=10"
     )
     half.run()
     rest, second = trainer(
-        tmp_path / "half", "qmix", "matrix", *words, "t_max=40", "log_interval=10"
+        tmp_path / "half", config, "matrix", *words, "t_max=40", "log_interval=10"
     )
     rest.load(open_checkpoint(tmp_path / "half").state)
     rest.run()
