@@ -23,13 +23,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "coma": {"policy": "actor", "critic": "action_values"},
     "qtran": {"mixer": "qtran_base"},
     "wqmix": {},
+    "omiga": {"policy": "actor", "agent": "normed"},
 }
 CONFIGS: dict[str, dict[str, Any]] = {
     "happo": {"agent": {"share_parameters": False}},
     "bc": {"learner": {"value_loss_coef": 1.0}},
 }
 # Their losses are squares, so a finite reward may be too large.
-SQUARES = ("q_learner", "coma", "qtran", "wqmix")
+SQUARES = ("q_learner", "coma", "qtran", "wqmix", "omiga")
 
 
 def build(name: str) -> Learner:

@@ -165,9 +165,10 @@ def test_state_spaces_have_a_rate_of_their_own() -> None:
     assert len(rest["params"]) + len(own["params"]) == len(list(policy.parameters()))
     assert len(make().parameter_groups()) == 1
     configs = {"policy": SMALL | {"train_ssm": "dt"}, "learner": {"lr": 0.5}}
-    learner = assemble(configs, learner="ppo", policy="s4", agent="normed", critic="normed")
-    groups = learner.build("learner").optimisers[0].param_groups
-    assert [group["lr"] for group in groups] == [0.5, 1e-3]
+    for learner in ("ppo", "bc", "omiga"):
+        parts = assemble(configs, learner=learner, policy="s4", agent="normed", critic="normed")
+        groups = parts.build("learner").optimisers[0].param_groups
+        assert [group["lr"] for group in groups] == [0.5, 1e-3]
 
 
 def flops(policy: S4Policy, steps: int, carry: dict[str, Tensor] | None) -> int:
