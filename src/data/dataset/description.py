@@ -20,7 +20,7 @@ from ..batch import Field, episode_fields
 
 FORMAT = 1
 FILE = "dataset.json"
-_BINS = 20
+_BINS, _ALIKE = 20, 1e-3
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,10 @@ def histogram(values: NDArray[Any]) -> dict[str, Any]:
     """Smallest, mean, largest, standard deviation, and how many lie in each of 20 equal ranges."""
     if not len(values):
         return {}
-    counts, edges = np.histogram(values.astype(np.float64), _BINS)
+    low, high = float(values.min()), float(values.max())
+    if high - low < _ALIKE * max(abs(high), 1.0):  # sums of the same rewards, but for rounding
+        low, high = low - 0.475, high + 0.525  # no edge in their middle
+    counts, edges = np.histogram(values.astype(np.float64), _BINS, (low, high))
     return {
         "min": float(values.min()),
         "mean": float(values.mean()),

@@ -69,7 +69,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     told = [
         f"environment  {_task(found) or 'not known'}",
         f"engine       {found['engine'] or '-'}",
-        f"acted        {'; '.join(map(_policy, found['policies'])) or 'not known'}",
+        f"acted        {'; '.join(map(policy_in_words, found['policies'])) or 'not known'}",
         f"seeds        {', '.join(map(str, found['seeds'])) or '-'}",
     ]
     if found["tier"]:
@@ -99,7 +99,8 @@ def _task(found: dict[str, Any]) -> str:
     return name if task == name else f"{name} {task}"
 
 
-def _policy(policy: dict[str, Any]) -> str:
+def policy_in_words(policy: dict[str, Any]) -> str:
+    """Who acted, when, and how much at random."""
     extra = f", epsilon {policy['epsilon']:g}" if policy.get("epsilon") else ""
     if "by_hand" in policy:
         return f"{policy['name']}, written by hand{extra}"

@@ -10,6 +10,7 @@ import pytest
 
 from phalanx.data.dataset.checks import check
 from phalanx.data.dataset.derive import join, parse_tiers, split
+from phalanx.data.dataset.description import histogram
 from phalanx.data.dataset.summary import distinct_state_actions, lines, summary
 from phalanx.errors import DatasetError
 
@@ -74,6 +75,12 @@ def test_the_summary_counts(tmp_path: Path) -> None:
     told = "\n".join(lines(found))
     assert "win rate     0.333" in told
     assert "engine       embedded" in told
+
+
+def test_returns_that_are_alike_are_one_bar() -> None:
+    found = histogram(np.array([20.0, 20.0 - 1e-6, 20.0 + 1e-6]))
+    assert sorted(found["counts"])[-2:] == [0, 3]
+    assert found["edges"][-1] - found["edges"][0] == pytest.approx(1, abs=1e-4)
 
 
 def test_repeated_pairs_count_once(tmp_path: Path) -> None:
