@@ -29,12 +29,13 @@ def shipped_parts(package: str) -> dict[str, str]:
         if ".register(" not in text:
             continue
         for node in ast.parse(text).body:
-            if isinstance(node, ast.ClassDef) and (name := _registered_as(node)):
+            if isinstance(node, ast.ClassDef) and (name := registered_as(node)):
                 found[name] = inspect.cleandoc(ast.get_docstring(node) or " ").splitlines()[0]
     return found
 
 
-def _registered_as(node: ast.ClassDef) -> str | None:
+def registered_as(node: ast.ClassDef) -> str | None:
+    """The name under which a class is registered, read from its decorator."""
     for decorator in node.decorator_list:
         match decorator:
             case ast.Call(

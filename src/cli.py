@@ -149,12 +149,16 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _train(words: Words) -> int:
-    from .config import refuse_unknown
+    from .config import compose
+    from .registry import settings_only
 
     _refuse_stray_words(words.sacred)
     _refuse_unknown_level(words.sacred)
     if not any(word.startswith(("resume=", "checkpoint_path=")) for word in words.updates):
-        refuse_unknown(words.config, words.env_config, words.updates)
+        # Whatever is wrong is said before anything slow is imported.
+        typed = [word for word in words.updates if not word.startswith("trust_plugins=")]
+        with settings_only():
+            compose(words.config, words.env_config, typed)
     from .session import train
 
     train(words.config, words.env_config, words.updates, words.sacred)
@@ -185,18 +189,21 @@ def _refuse_unknown_level(options: Sequence[str]) -> None:
 
 
 def _print_config(words: Words) -> int:
-    from .config import compose, refuse_unknown
+    from .config import compose
     from .listing import print_composed
+    from .registry import settings_only
 
-    refuse_unknown(words.config, words.env_config, words.updates)
-    print_composed(compose(words.config, words.env_config, words.updates))
+    with settings_only():
+        print_composed(compose(words.config, words.env_config, words.updates))
     return 0
 
 
 def _list(words: Words) -> int:
     from .listing import print_list
+    from .registry import settings_only
 
-    print_list(words.arguments, words.updates)
+    with settings_only():
+        print_list(words.arguments, words.updates)
     return 0
 
 

@@ -23,6 +23,7 @@ import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar
@@ -37,6 +38,7 @@ from .errors import (
     did_you_mean,
     own_words,
 )
+from .skeletons import skeleton
 
 T = TypeVar("T")
 
@@ -117,6 +119,8 @@ class Registry(Generic[T]):
             RegistryError: nothing has that name; says what is there.
         """
         names = self.names()
+        if _by_settings and not _loaded and name in shipped_parts(self.package):
+            return skeleton(self.package, name)
         if name in names:
             load_builtin_parts()
         if name not in self._parts:
@@ -191,6 +195,21 @@ ROOT_KINDS = ("env", "runner", "buffer", "learner")
 """Kinds every run has; the others are there when one of these asks for them."""
 
 _loaded = False
+_by_settings = False
+
+
+@contextmanager
+def settings_only() -> Iterator[None]:
+    """Within, shipped parts that were not imported are known by their settings alone, and stay so.
+
+    That is enough to compose and to judge a config, and takes no torch, see :mod:`.skeletons`.
+    """
+    global _by_settings
+    before, _by_settings = _by_settings, True
+    try:
+        yield
+    finally:
+        _by_settings = before
 
 
 def load_builtin_parts() -> None:

@@ -1,6 +1,6 @@
 """From YAML files and command-line words to checked, frozen config slices."""
 
-from .compose import Composed, compose, compose_stored, plugins_of, refuse_unknown
+from .compose import Composed, compose, compose_stored, plugins_of
 from .schema import RunConfig
 from .sources import words_of
 
@@ -10,6 +10,5 @@ __all__ = [
     "compose",
     "compose_stored",
     "plugins_of",
-    "refuse_unknown",
     "words_of",
 ]

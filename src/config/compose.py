@@ -17,7 +17,7 @@ from ..plugins import load_plugins, located
 from ..registry import ENVS, REGISTRIES, PartConfig, misfits
 from .overrides import matching
 from .pymarl import translated
-from .routing import Faults, Router, checked, choose, unknown_parts
+from .routing import Faults, Router, checked, choose
 from .schema import RunConfig
 from .sources import (
     CONFIG_DIR,
@@ -88,20 +88,6 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
         RegistryError: a plugin that cannot be loaded.
     """
     return _compose(*_read(config, env_config, words))
-
-
-def refuse_unknown(config: str | None, env_config: str | None, words: Sequence[str] = ()) -> None:
-    """Say what is wrong with the names of files and parts, before anything slow is imported.
-
-    Raises:
-        ConfigError: there is no such config or part; :func:`compose` would say the same.
-        RegistryError: a plugin that cannot be loaded.
-    """
-    written, typed = _read(config, env_config, words)
-    if _named_plugins(written + typed) or any(e.key not in REGISTRIES for e in typed):
-        return  # what other words say is judged with the parts at hand, all at once
-    faults = Faults(unknown_parts(written, typed))
-    faults.raise_if_any()
 
 
 def _read(

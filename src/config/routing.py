@@ -68,16 +68,6 @@ def choose(entries: list[Entry], faults: Faults) -> tuple[dict[str, str], frozen
     return chosen, frozenset(wrong)
 
 
-def unknown_parts(written: list[Entry], typed: list[Entry]) -> list[str]:
-    """A sentence for each typed choice of a part that does not exist."""
-    names = [str(e.value) for e in written if e.key == "name"]
-    return [
-        _unknown_part(entry, names[-1] if names else "")
-        for entry in typed
-        if entry.key in REGISTRIES and entry.value not in REGISTRIES[entry.key].names()
-    ]
-
-
 def _unknown_part(entry: Entry, run_name: str) -> str:
     kind, registry = entry.key, REGISTRIES[entry.key]
     hint = did_you_mean(str(entry.value), registry.names())

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+import phalanx.registry
 from phalanx.catalogue import shipped_parts
-from phalanx.registry import LAUNCHERS, REGISTRIES, SINKS, load_builtin_parts
+from phalanx.config import compose
+from phalanx.errors import ConfigError
+from phalanx.registry import (
+    LAUNCHERS,
+    REGISTRIES,
+    SINKS,
+    load_builtin_parts,
+    needs,
+    settings_only,
+)
+from phalanx.skeletons import skeleton
+
+from ..families import ALGORITHMS
 
 _SCRIPT = """
 import sys
@@ -28,7 +42,9 @@ raise SystemExit(status)
         (["--config=foo"], 1, "--config=foo: no such config."),
         (["--config=qmix", "--env-config=sc3"], 1, "Did you mean 'sc2'"),
         (["--config=qmix", "with", "mixer=qmxi"], 1, "unknown mixer 'qmxi' (command line)."),
-        (["print_config", "--config=qmxi"], 1, "Did you mean 'qmix'"),
+        (["print_config", "--config=vdfd", "with", "map_name=MMM2"], 0, "rollout_horizon"),
+        (["list", "mixer", "qmix"], 0, "mixing_embed_dim"),
+        (["--config=qmix", "with", "mixing_embed=8", "lr=-1"], 1, "2 things are wrong"),
     ],
 )
 def test_torch_is_not_imported(words: list[str], status: int, said: str) -> None:
@@ -38,6 +54,43 @@ def test_torch_is_not_imported(words: list[str], status: int, said: str) -> None
     assert run.returncode == status, run.stderr
     assert said in run.stdout + run.stderr
     assert run.stdout.splitlines()[-1] == "False False"
+
+
+def test_skeletons_judge_configs_as_the_parts_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_builtin_parts()
+    cases = [(name, "matrix", ()) for name in ALGORITHMS]
+    cases += [
+        ("qmix", "sc2", ("map_name=3m", "learner=ppo", "lr=-1")),
+        ("mappo", "mpe", ("mixer=qmix", "buffer=episode_replay")),
+        ("mat", "sc2", ("runner=offline", "gmma=1")),
+        ("qmix", "lbf", ("policy=actor", "runner=offline")),
+    ]
+
+    def judged(config: str, env: str, words: tuple[str, ...]) -> object:
+        try:
+            composed = compose(config, env, words)
+        except ConfigError as error:
+            return str(error)
+        return composed.full_keys(), composed.notes
+
+    for config, env, words in cases:
+        by_parts = judged(config, env, words)
+        with settings_only(), monkeypatch.context() as patched:
+            patched.setattr(phalanx.registry, "_loaded", False)
+            assert judged(config, env, words) == by_parts
+
+
+def test_skeletons_are_the_parts_settings_and_needs() -> None:
+    for kind in (*REGISTRIES.values(), LAUNCHERS, SINKS):
+        for name in shipped_parts(kind.package):
+            bare, part = skeleton(kind.package, name), kind.get(name)
+            assert bare.__doc__ == part.__doc__
+            assert needs(bare) == needs(part)
+            for key, info in part.Config.model_fields.items():
+                own = bare.Config.model_fields[key]
+                assert re.sub("at 0x[0-9a-f]+", "", repr(own)) == re.sub(
+                    "at 0x[0-9a-f]+", "", repr(info)
+                ), key
 
 
 def test_the_catalogue_has_what_the_registries_have() -> None:
