@@ -33,7 +33,11 @@ def measure(folder: Path, seed: int) -> dict[str, float]:
     parts.learner.load_state_dict(load_checkpoint(checkpoint)["learner"])
     generator = torch.Generator().manual_seed(seed)
     rollout = Rollout(
-        parts.env, parts.policy, generator, parts.device, parts.learner.world_model.optional_fields
+        parts.env,
+        parts.behaviour,
+        generator,
+        parts.device,
+        parts.learner.world_model.optional_fields,
     )
     play_episodes(rollout, np.ones(EPISODES, bool), t_env=10**9, test_mode=False)
     batch = rollout.store.batch(np.arange(EPISODES))

@@ -9,13 +9,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from .build import choose_device, make_env, restored_policy
+from .build import build_player, choose_device, make_env
 from .checkpoint import Checkpoint
 from .config import Composed
 from .data.dataset.description import spec_from_json
 from .envs.protocol import EnvSpec
 from .errors import ConfigError
-from .modules.policies.base import Policy, Seen
+from .modules.behaviours.base import Behaviour
+from .modules.policies.base import Seen
 from .seeding import named_generator
 
 _FIELDS = ("obs", "state", "avail_actions", "alive", "reward")
@@ -28,9 +29,9 @@ class Team:
     axis B, for B games at once; how many is settled by the first :meth:`act` after a reset of all.
 
     Args:
-        policy: who acts.
+        behaviour: who acts.
         spec: of the environment it was trained in; shapes are its.
-        device: where the policy lives.
+        device: where it lives.
         t_env: how long it was trained; what changes with training (epsilon) is as it was then.
         generator: draws what is random, on ``device``.
 
@@ -40,14 +41,14 @@ class Team:
 
     def __init__(
         self,
-        policy: Policy,
+        behaviour: Behaviour,
         spec: EnvSpec,
         device: torch.device,
         t_env: int,
         generator: torch.Generator,
     ) -> None:
         self.spec = spec
-        self._policy, self._device = policy, device
+        self._behaviour, self._device = behaviour, device
         self._t_env, self._generator = t_env, generator
         self._carry: dict[str, Tensor] | None = None
         self._games = 0
@@ -62,9 +63,9 @@ class Team:
         """
         device = choose_device(composed.run.device)
         spec = _spec_of(checkpoint, composed)
-        policy = restored_policy(composed, checkpoint.state, spec, device)
+        behaviour = build_player(composed, spec, device, checkpoint.state)
         generator = named_generator(seed, "act", device)
-        return cls(policy, spec, device, checkpoint.t_env, generator)
+        return cls(behaviour, spec, device, checkpoint.t_env, generator)
 
     def reset(self, mask: ArrayLike | None = None) -> None:
         """Begin a new episode: forget what was seen, in the games of ``mask`` (B,) or in all.
@@ -82,7 +83,7 @@ class Team:
                 f"{rows.shape}; without one all games begin anew."
             )
         at = torch.from_numpy(np.flatnonzero(rows)).to(self._device)
-        fresh = self._policy.init_carry(len(at), self._device, self._generator)
+        fresh = self._behaviour.init_carry(len(at), self._device, self._generator)
         # What act() returned may be shared with the policy's own buffers.
         self._carry = {name: tensor.clone() for name, tensor in self._carry.items()}
         for name, tensor in self._carry.items():
@@ -122,7 +123,7 @@ class Team:
         games = 1 if alone else len(seen)
         begins = self._carry is None
         if begins:
-            self._carry = self._policy.init_carry(games, self._device, self._generator)
+            self._carry = self._behaviour.init_carry(games, self._device, self._generator)
             self._games, self._fresh = games, np.ones(games, np.bool_)
         elif games != self._games:
             raise ConfigError(
@@ -139,11 +140,10 @@ class Team:
             raise
         assert self._carry is not None
         with torch.no_grad():
-            actions, self._carry = self._policy.act(
-                shown, self._carry, self._t_env, greedy, self._generator
-            )
+            played = self._behaviour.act(shown, self._carry, self._t_env, greedy, self._generator)
+        self._carry = played.carry
         self._fresh[:] = False
-        taken: NDArray[Any] = actions.cpu().numpy()
+        taken: NDArray[Any] = played.actions.cpu().numpy()
         return taken[0] if alone else taken
 
     def _shown(self, name: str, value: ArrayLike | None, alone: bool) -> Tensor:

@@ -16,6 +16,7 @@ from .data.dataset.recorder import RecordedBuffer, Recorder
 from .envs.gate import gated
 from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
+from .modules.behaviours.base import Behaviour
 from .recording import recorder_of
 from .registry import ENVS, RUNNERS, Assembler
 from .runners.base import Runner
@@ -29,6 +30,7 @@ class Parts:
     env: Env
     spec: EnvSpec
     policy: Any
+    behaviour: Behaviour
     learner: Any
     buffer: Buffer
     runner: Runner
@@ -70,27 +72,27 @@ def num_envs(composed: Composed) -> int:
     return int(getattr(composed.parts["runner"], "batch_size_run", 1))
 
 
-def build_policy(composed: Composed, spec: EnvSpec, device: torch.device) -> Any:
-    """The policy alone: all that acting and testing need."""
-    assembler = Assembler(
-        composed.chosen, composed.parts, spec=spec, seed=composed.run.seed, device=device
-    )
-    return assembler.build("policy").to(device)
+def build_player(
+    composed: Composed, spec: EnvSpec, device: torch.device, state: Mapping[str, Any]
+) -> Behaviour:
+    """What plays, with its policy, as a checkpoint's ``state`` has it: all that acting and testing need.
 
-
-def restored_policy(
-    composed: Composed, state: Mapping[str, Any], spec: EnvSpec, device: torch.device
-) -> Any:
-    """The policy as a checkpoint's ``state`` has it; ``composed`` is the config that was stored with it.
+    Args:
+        composed: the config that was stored with it.
 
     Raises:
         CheckpointError: it does not fit the config or the environment.
     """
     torch.set_num_threads(composed.run.torch_threads)
-    policy = build_policy(composed, spec, device)
+    assembler = Assembler(
+        composed.chosen, composed.parts, spec=spec, seed=composed.run.seed, device=device
+    )
+    behaviour: Behaviour = assembler.build("behaviour")
+    behaviour.to(device)
     with restoring():
-        policy.load_state_dict(state["policy"])
-    return policy
+        assembler.build("policy").load_state_dict(state["policy"])
+        behaviour.load_state_dict(state.get("behaviour", {}))
+    return behaviour
 
 
 def build(composed: Composed) -> Parts:
@@ -117,8 +119,9 @@ def build(composed: Composed) -> Parts:
     if "world_model" in composed.chosen:
         world_model = assembler.build("world_model")
         assembler.give(optional_fields=getattr(world_model, "optional_fields", frozenset()))
-    policy = assembler.build("policy")
-    policy.to(device)
+    behaviour = assembler.build("behaviour")
+    behaviour.to(device)
+    assembler.give(optional_fields=assembler.build("optional_fields") | behaviour.optional_fields)
     buffer = assembler.build("buffer")
     recorder = recorder_of(composed, env, assembler.build("optional_fields"))
     if recorder is not None:
@@ -126,7 +129,8 @@ def build(composed: Composed) -> Parts:
     return Parts(
         env=env,
         spec=env.spec,
-        policy=policy,
+        policy=behaviour.policy,
+        behaviour=behaviour,
         learner=learner,
         buffer=buffer,
         runner=assembler.build("runner"),

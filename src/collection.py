@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .build import choose_device, make_env, num_envs, restored_policy
+from .build import build_player, choose_device, make_env, num_envs
 from .checkpoint import Checkpoint
 from .config import Composed
-from .data.batch import OPTIONAL_FIELDS
+from .data.batch import TOLD_FIELDS
 from .data.dataset import Dataset, DatasetWriter
 from .data.dataset.writer import refuse_what_is_there
 from .envs.protocol import Discrete, Env, EnvSpec, Player, Scripted
 from .errors import ConfigError, EnvError
 from .modules.action_selectors.epsilon_greedy import EpsilonGreedy
-from .modules.policies.base import Policy, Seen
+from .modules.behaviours.base import Behaviour, Played
+from .modules.behaviours.plain import PlainBehaviour
+from .modules.policies.base import Seen
 from .recording import description_of, policy_of
 from .runners.rollout import Rollout, play_episodes
 from .seeding import named_generator, named_seed
@@ -45,32 +47,33 @@ class Amount:
         return writer.episodes if self.unit == "episode" else writer.steps
 
 
-class Explorer:
-    """A policy whose agents now and then take any available action; what it remembers is what was done.
+class Explorer(Behaviour):
+    """A team whose agents now and then take any available action; what it remembers is what was done.
 
     Args:
-        policy: with discrete actions.
+        team: with discrete actions.
         epsilon: how often.
 
     Raises:
         ConfigError: the actions are not discrete.
     """
 
-    def __init__(self, policy: Policy, epsilon: float, spec: EnvSpec) -> None:
+    def __init__(self, team: Behaviour, epsilon: float, spec: EnvSpec) -> None:
+        super().__init__(team.policy)
         if not isinstance(spec.action, Discrete):
             raise ConfigError(
                 f"--epsilon {epsilon:g} mixes in random choices and needs discrete actions; this "
                 "environment's are vectors. Leave it out; test_greedy=False draws from the policy."
             )
-        self._policy, self._n_actions = policy, spec.action.n
+        self._team, self._n_actions = team, spec.action.n
         chosen = EpsilonGreedy.Config(epsilon_start=epsilon, epsilon_finish=epsilon)
         self._selector = EpsilonGreedy(chosen, spec)
 
     def init_carry(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """The policy's."""
-        return self._policy.init_carry(batch_size, device, generator)
+        """The team's."""
+        return self._team.init_carry(batch_size, device, generator)
 
     def act(
         self,
@@ -79,18 +82,15 @@ class Explorer:
         t_env: int,
         test_mode: bool,
         generator: torch.Generator,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Actions (B, N), the policy's or random ones."""
-        wanted, carry = self._policy.act(seen, carry, t_env, test_mode, generator)
-        values = F.one_hot(wanted, self._n_actions).float()
+    ) -> Played:
+        """What the team does, or random actions."""
+        wanted = self._team.act(seen, carry, t_env, test_mode, generator)
+        carry = wanted.carry
+        values = F.one_hot(wanted.actions, self._n_actions).float()
         done = self._selector.select(values, seen.avail_actions, t_env, False, generator)
         if "last_actions" in carry:
             carry = {**carry, "last_actions": done + 1}
-        return done, carry
-
-    def metrics(self, t_env: int) -> dict[str, float]:
-        """The policy's."""
-        return self._policy.metrics(t_env)
+        return Played(done, carry)
 
 
 class ByHand:
@@ -161,8 +161,8 @@ class Collector:
         step = int(checkpoint.state["counters"]["t_env"])
         acted = policy_of(self._composed, run=run, step=step, epsilon=self._epsilon)
         with self._environment() as env:
-            policy = restored_policy(self._composed, checkpoint.state, env.spec, device)
-            return self._played(env, policy, acted, step, device)
+            team = build_player(self._composed, env.spec, device, checkpoint.state)
+            return self._played(env, team, acted, step, device)
 
     def play_by_hand(self, name: str) -> Dataset:
         """What one of the environment's own players does, see :class:`~.envs.protocol.Scripted`.
@@ -177,9 +177,10 @@ class Collector:
                     f"--bot {name}: env {self._composed.chosen['env']} as it is configured has no players "
                     "written by hand."
                 )
-            policy = ByHand(env.player(name, named_seed(self._seed, "player")))
+            player = ByHand(env.player(name, named_seed(self._seed, "player")))
+            team = PlainBehaviour(PlainBehaviour.Config(), policy=player)
             acted = {"name": name, "by_hand": env.players()[name], "epsilon": self._epsilon}
-            return self._played(env, policy, acted, 0, torch.device("cpu"))
+            return self._played(env, team, acted, 0, torch.device("cpu"))
 
     @contextmanager
     def _environment(self) -> Iterator[Env]:
@@ -195,17 +196,17 @@ class Collector:
     def _played(
         self,
         env: Env,
-        policy: Policy,
+        team: Behaviour,
         acted: Mapping[str, Any],
         t_env: int,
         device: torch.device,
     ) -> Dataset:
         """Every copy plays an episode, again and again, so that short ones are not favoured."""
         if self._epsilon:
-            policy = Explorer(policy, self._epsilon, env.spec)
+            team = Explorer(team, self._epsilon, env.spec)
         generator = named_generator(self._seed, "record", device)
-        rollout = Rollout(env, policy, generator, device, OPTIONAL_FIELDS)
-        described = description_of(self._composed, env, acted, self._seed, OPTIONAL_FIELDS)
+        rollout = Rollout(env, team, generator, device, TOLD_FIELDS)
+        described = description_of(self._composed, env, acted, self._seed, TOLD_FIELDS)
         amount = self._amount
         with DatasetWriter(self._folder, described) as writer:
             while amount.done(writer) < amount.total:

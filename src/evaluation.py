@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .build import choose_device, make_env, num_envs, restored_policy
+from .build import build_player, choose_device, make_env, num_envs
 from .checkpoint import find_checkpoint, open_checkpoint, read_meta
 from .config import Composed
 from .envs.protocol import Env, Filmable
 from .errors import ConfigError, EnvError
-from .modules.policies.base import Policy
+from .modules.behaviours.base import Behaviour
+from .modules.policies.base import Condition
 from .runners.rollout import EpisodeStats, Rollout, play_episodes
 from .seeding import named_generator
 
@@ -23,26 +25,56 @@ from .seeding import named_generator
 class Tester:
     """Plays greedy episodes in environments of its own, so tests never disturb training.
 
+    Where a policy can be asked for something, its conditions are played side by side, as many episodes of
+    each.
+
     Args:
         composed: the run.
-        policy: what is tested, on ``device``.
-        copies: environments played together; they are made at the first test.
+        behaviour: what is tested, on ``device``.
+        n_episodes: of each condition. As many as there may be environments are played together; these are
+            made at the first test.
     """
 
     def __init__(
-        self, composed: Composed, policy: Policy, device: torch.device, copies: int
+        self, composed: Composed, behaviour: Behaviour, device: torch.device, n_episodes: int
     ) -> None:
-        self._composed, self._policy, self._device = composed, policy, device
-        self._copies = copies
+        self._composed, self._behaviour, self._device = composed, behaviour, device
+        self._n_episodes, self._conditions = n_episodes, behaviour.conditions
+        self._copies = min(num_envs(composed), n_episodes * len(self._conditions))
         self._rollout: Rollout | None = None
 
-    def play(self, n_episodes: int, t_env: int) -> EpisodeStats:
-        """``n_episodes`` whole episodes: each copy plays its share, so short ones are not favoured."""
+    def play(self, t_env: int) -> EpisodeStats:
+        """Whole episodes: each copy plays its share, so short ones are not favoured."""
         rollout = self._ensure_rollout()
-        rollout.stats.clear()
-        while (missing := n_episodes - len(rollout.stats.rows)) > 0:
-            play_episodes(rollout, np.arange(self._copies) < missing, t_env, test_mode=True)
-        return rollout.stats
+        stats = rollout.stats
+        stats.clear()
+        while missing := self._missing(stats):
+            together = missing[: self._copies]
+            rows = np.arange(self._copies) < len(together)
+            play_episodes(rollout, rows, t_env, test_mode=True, conditions=together)
+        return stats
+
+    def _missing(self, stats: EpisodeStats) -> list[Condition]:
+        """The condition of each episode that is still to be played, one of each in turn."""
+        played = Counter(stats.conditions)
+        return [
+            condition
+            for turn in range(self._n_episodes)
+            for condition in self._conditions
+            if turn + played[condition.name] < self._n_episodes
+        ]
+
+    def means(self) -> dict[str, float]:
+        """Means of the last test: the first condition's, and each one's as ``name@condition`` if several."""
+        stats = self._ensure_rollout().stats
+        means = stats.means(self._conditions[0].name)
+        if len(self._conditions) > 1:
+            means |= {
+                f"{name}@{condition.name}": value
+                for condition in self._conditions
+                for name, value in stats.means(condition.name).items()
+            }
+        return means
 
     @property
     def env(self) -> Env:
@@ -53,7 +85,7 @@ class Tester:
         if self._rollout is None:
             env = make_env(self._composed, self._copies, "test_env")
             generator = named_generator(self._composed.run.seed, "test_act", self._device)
-            self._rollout = Rollout(env, self._policy, generator, self._device)
+            self._rollout = Rollout(env, self._behaviour, generator, self._device)
         return self._rollout
 
     def close(self) -> None:
@@ -86,11 +118,11 @@ def evaluate_checkpoint(
     Args:
         checkpoint: checkpoint folder, or the folder of a run.
         composed: the config stored with it, see :func:`stored_config`.
-        n_episodes: episodes to play.
+        n_episodes: episodes to play, of each condition.
         out: CSV file, replaced.
 
     Returns:
-        Means over the episodes.
+        Means over the episodes, see :meth:`Tester.means`.
 
     Raises:
         CheckpointError: there is no checkpoint, or it does not fit.
@@ -99,27 +131,30 @@ def evaluate_checkpoint(
     """
     state = open_checkpoint(checkpoint, replay=False).state
     _check_writable(out)
-    copies = min(n_episodes, num_envs(composed))
     device = choose_device(composed.run.device)
     env = make_env(composed, 1, "spec")
-    policy = restored_policy(composed, state, env.spec, device)
+    behaviour = build_player(composed, env.spec, device, state)
     env.close()
-    tester = Tester(composed, policy, device, copies)
+    tester = Tester(composed, behaviour, device, n_episodes)
     run = composed.run
     try:
         camera = _camera(tester.env, composed) if run.save_video else None
-        stats = tester.play(n_episodes, int(state["counters"]["t_env"]))
+        stats = tester.play(int(state["counters"]["t_env"]))
+        means = tester.means()
         films = camera.take_films() if camera is not None else []
     finally:
         tester.close()
     with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["episode", *stats.rows[0]])
-        writer.writeheader()
-        writer.writerows({"episode": i, **row} for i, row in enumerate(stats.rows))
+        writer = csv.writer(file)
+        # Which condition a row was played under is told where there are several.
+        told = ["condition"] if len(behaviour.conditions) > 1 else []
+        writer.writerow(["episode", *told, *stats.rows[0]])
+        for i, (name, row) in enumerate(zip(stats.conditions, stats.rows, strict=True)):
+            writer.writerow([i, *([name] if told else []), *row.values()])
     for i, film in enumerate(films):
         recorded = film.save(film_folder(out) / f"episode_{i:03d}.npz")
         film.render(recorded.with_suffix(f".{run.video_format}"))
-    return stats.means()
+    return means
 
 
 def _check_writable(out: Path) -> None:

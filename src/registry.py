@@ -162,6 +162,9 @@ CRITICS: Registry[Any] = Registry(
 WORLD_MODELS: Registry[Any] = Registry(
     "world_model", "modules.world_models", "learned dynamics, used in training only"
 )
+BEHAVIOURS: Registry[Any] = Registry(
+    "behaviour", "modules.behaviours", "what plays: the policy, or something around it"
+)
 TOKENIZERS: Registry[Any] = Registry(
     "tokenizer", "modules.tokenizers", "from observations to a few codes, and back"
 )
@@ -179,6 +182,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         MIXERS,
         CRITICS,
         WORLD_MODELS,
+        BEHAVIOURS,
         TOKENIZERS,
     )
 }
@@ -191,7 +195,7 @@ SINKS: Registry[Any] = Registry(
     "sink", "tracking.sinks", "dashboards that get a run's numbers, by the key sinks"
 )
 
-ROOT_KINDS = ("env", "runner", "buffer", "learner")
+ROOT_KINDS = ("env", "runner", "buffer", "learner", "behaviour")
 """Kinds every run has; the others are there when one of these asks for them."""
 
 _loaded = False

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .build import Parts, num_envs
+from .build import Parts
 from .checkpoint import restoring, save_checkpoint
 from .config import Composed
 from .data.dataset.description import spec_to_json
@@ -74,8 +74,7 @@ class Trainer:
         self.composed, self.parts = composed, parts
         self.tracker, self.folder = tracker, folder
         run = self.run_config = composed.run
-        copies = min(num_envs(composed), run.test_nepisode)
-        self.tester = Tester(composed, parts.policy, parts.device, copies)
+        self.tester = Tester(composed, parts.behaviour, parts.device, run.test_nepisode)
         self.t_env = 0
         self.n_updates = 0
         self.best_score: tuple[float, float] | None = None
@@ -182,8 +181,8 @@ class Trainer:
         if self._tested is not None and self._tested[0] == self.t_env:
             return self._tested[1]
         start = time.perf_counter()
-        rows = self.tester.play(self.run_config.test_nepisode, self.t_env)
-        metrics = rows.means()
+        self.tester.play(self.t_env)
+        metrics = self.tester.means()
         self.tracker.log_many(metrics, self.t_env, prefix="test_")
         if self.best_score is None or score(metrics) > self.best_score:
             self.best_score = score(metrics)
@@ -197,7 +196,7 @@ class Trainer:
         start = time.perf_counter()
         metrics = self.parts.runner.metrics()
         metrics |= self.parts.learner.metrics()
-        metrics |= self.parts.policy.metrics(self.t_env)
+        metrics |= self.parts.behaviour.metrics(self.t_env)
         metrics |= self.parts.buffer.metrics()
         metrics["n_updates"] = float(self.n_updates)
         elapsed = time.perf_counter() - self._reported
@@ -248,8 +247,11 @@ class Trainer:
         self._seconds["log"] += time.perf_counter() - start
 
     def _networks(self) -> dict[str, Any]:
+        """What it takes to play, and to know how far the run was."""
+        around = self.parts.behaviour.state_dict()
         return {
             "policy": self.parts.policy.state_dict(),
+            **({"behaviour": around} if around else {}),
             "spec": spec_to_json(self.parts.spec),
             "counters": {
                 "t_env": self.t_env,
@@ -263,7 +265,9 @@ class Trainer:
 
     def _write(self, name: str, state: Mapping[str, Any], recorded: int | None = None) -> None:
         """A checkpoint that cannot be written must not end the run it was to protect."""
-        trained = {part: state[part] for part in ("policy", "learner") if part in state}
+        trained = {
+            part: state[part] for part in ("policy", "behaviour", "learner") if part in state
+        }
         if (where := first_not_finite(trained)) is not None:
             raise DivergedError(
                 f"{where} is not finite at {self.now}, so no checkpoint is made of it: the run has "
@@ -304,6 +308,7 @@ class Trainer:
             learner = self.parts.learner
             learner.load_state_dict(_with_options_of(learner.state_dict(), state["learner"]))
             self.parts.policy.load_state_dict(state["policy"])
+            self.parts.behaviour.load_state_dict(state.get("behaviour", {}))
             self.parts.runner.load_state_dict(state["runner"])
             self.tester.load_state_dict(state["tester"])
             self.parts.buffer.load_state_dict(state["replay"])

@@ -123,8 +123,15 @@ def _read(
 
 
 def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] = ()) -> Composed:
-    """Compose again what :meth:`Composed.nested` stored, with ``words`` on top."""
-    written = []
+    """Compose again what :meth:`Composed.nested` stored, with ``words`` on top.
+
+    A kind of part that was not there yet when it was stored is as default.yaml has it.
+    """
+    written = [
+        replace(e, inherited=True)
+        for e in read_yaml(CONFIG_DIR / "default.yaml")
+        if e.key in REGISTRIES and e.key not in stored
+    ]
     for key, value in stored.items():
         if key.endswith("_args") and isinstance(value, Mapping):
             written += [Entry(f"{key}.{k}", v, origin) for k, v in value.items()]

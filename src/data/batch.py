@@ -16,8 +16,11 @@ from torch import Tensor
 
 from ..envs.protocol import EnvSpec
 
-OPTIONAL_FIELDS = frozenset({"visibility"})
-"""Fields that take more room than they are worth to most learners: stored where a part reads them."""
+TOLD_FIELDS = frozenset({"visibility"})
+"""Fields that environments may tell and most learners do not need: stored where a part reads them."""
+
+OPTIONAL_FIELDS = TOLD_FIELDS | {"log_prob"}
+"""All fields that are stored only where a part asks for them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def episode_fields(
 
     Args:
         float_dtype: what observations and states are kept in.
-        optional: which of :data:`OPTIONAL_FIELDS` are stored, where the environment tells them.
+        optional: which of :data:`OPTIONAL_FIELDS` are stored, where there are such.
     """
     n, a = spec.n_agents, spec.mask_dim
     action = Field((n,), np.uint8 if a <= 256 else np.int16, torch.int64, False)
@@ -70,6 +73,9 @@ def episode_fields(
         fields["alive"] = Field((n,), np.bool_, torch.bool, True)
     if spec.has_visibility and "visibility" in optional:
         fields["visibility"] = Field((n, n), np.bool_, torch.bool, True)
+    if "log_prob" in optional:
+        numbers = spec.dimensions + (1 if spec.choices else 0)
+        fields["log_prob"] = Field((n, numbers), np.float32, torch.float32, False)
     return fields
 
 
@@ -94,6 +100,7 @@ class EpisodeBatch:
     lengths: Tensor  # (B,) int64 on the CPU, steps of each episode
     alive: Tensor | None = None  # (B, T+1, N) bool
     visibility: Tensor | None = None  # (B, T+1, N, N) bool
+    log_prob: Tensor | None = None  # (B, T, N, F) of the actions, by whoever chose each
     carry: Mapping[str, Tensor] | None = None  # (B, ...) policy's memory before the first entry
     codes: Tensor | None = None  # (B, T+1, N, K) int64 of the observations, of a tokenizer
 
@@ -110,6 +117,7 @@ class EpisodeBatch:
             "lengths": (B,),
             "alive": (B, T + 1, N),
             "visibility": (B, T + 1, N, N),
+            "log_prob": (B, T, N, self.spec.dimensions + (1 if self.spec.choices else 0)),
         }
         if self.codes is not None:
             expected["codes"] = (B, T + 1, N, self.codes.shape[-1])

@@ -92,9 +92,16 @@ class EpisodeStore:
         t: NDArray[np.int64],
         actions: NDArray[Any],
         after: Timestep,
+        log_prob: NDArray[np.float32] | None = None,
     ) -> None:
-        """File the ``actions`` (B, N) or (B, N, D) taken at step ``t`` of ``rows`` and what they earned."""
+        """File the ``actions`` (B, N) or (B, N, D) taken at step ``t`` of ``rows`` and what they earned.
+
+        Args:
+            log_prob: (B, N, F) how likely they were, where that is kept.
+        """
         self.arrays["actions"][rows, t] = actions[rows]
+        if log_prob is not None and "log_prob" in self.arrays:
+            self.arrays["log_prob"][rows, t] = log_prob[rows]
         for name in ("reward", "terminated", "truncated"):
             self.arrays[name][rows, t] = getattr(after, name)[rows]
         self.lengths[rows] = t + 1

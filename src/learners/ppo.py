@@ -95,7 +95,8 @@ class PPOLearner(Learner):
     """Clipped policy gradients with generalised advantages, all agents at once (Yu et al., 2022).
 
     Old log-probabilities and values are those of the networks before the first gradient step, in one
-    parallel pass: with on-policy data they are what acting had.
+    parallel pass: with on-policy data they are what acting had. Where others act too, a batch brings the
+    log-probabilities of whoever did (``log_prob``).
     """
 
     Config = PPOConfig
@@ -171,7 +172,9 @@ class PPOLearner(Learner):
         advantage = advantage.expand_as(active)
         carry = evaluation.carry
         return Targets(
-            log_prob=cutting.put(evaluation.log_prob),
+            log_prob=(
+                cutting.put(evaluation.log_prob) if batch.log_prob is None else batch.log_prob
+            ),
             advantage=normalised(advantage, active),
             raw_advantage=advantage,
             returns=returns,

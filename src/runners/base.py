@@ -10,7 +10,7 @@ import torch
 
 from ..data.buffer import Buffer
 from ..envs.protocol import Env
-from ..modules.policies.base import Policy
+from ..modules.behaviours.base import Behaviour
 from ..registry import PartConfig
 from ..seeding import named_generator
 from .rollout import Rollout
@@ -50,7 +50,7 @@ class Runner(ABC):
 
 
 class PlayingRunner(Runner):
-    """A policy playing in a batch of environments; finished episodes go to the buffer."""
+    """A behaviour playing in a batch of environments; finished episodes go to the buffer."""
 
     plays: ClassVar[bool] = True
 
@@ -59,7 +59,7 @@ class PlayingRunner(Runner):
         config: PartConfig,
         *,
         env: Env,
-        policy: Policy,
+        behaviour: Behaviour,
         buffer: Buffer,
         seed: int,
         device: torch.device,
@@ -68,7 +68,7 @@ class PlayingRunner(Runner):
         super().__init__()
         generator = named_generator(seed, "act", device)
         self.rollout = Rollout(
-            env, policy, generator, device, optional_fields, keep_carry=buffer.takes_pieces
+            env, behaviour, generator, device, optional_fields, keep_carry=buffer.takes_pieces
         )
         self.seconds = self.rollout.seconds
         self._buffer = buffer

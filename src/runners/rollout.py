@@ -1,8 +1,9 @@
-"""A policy playing in a batch of environments, one step at a time."""
+"""A behaviour playing in a batch of environments, one step at a time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,35 +12,52 @@ from numpy.typing import NDArray
 
 from ..data.store import EpisodeStore
 from ..envs.protocol import Env, Timestep
-from ..modules.policies.base import Policy, Seen
+from ..modules.behaviours.base import Behaviour
+from ..modules.policies.base import Condition, Seen
 
 
 class EpisodeStats:
-    """Sums over finished episodes, reported under PyMARL's names."""
+    """Sums over finished episodes, reported under PyMARL's names.
+
+    Attributes:
+        rows: numbers of each episode.
+        conditions: name of the condition that each was played under.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self.conditions: list[str] = []
 
-    def add(self, row: dict[str, float]) -> None:
+    def add(self, row: dict[str, float], condition: str = "") -> None:
         """One finished episode; a number that others lack is 0 in theirs."""
+        self.conditions.append(condition)
         if self.rows and row.keys() != self.rows[0].keys():
             names = list(dict.fromkeys([*self.rows[0], *row]))
             self.rows = [{name: old.get(name, 0.0) for name in names} for old in self.rows]
             row = {name: row.get(name, 0.0) for name in names}
         self.rows.append(row)
 
-    def means(self) -> dict[str, float]:
-        """``return_mean, return_std, ep_length_mean, <info>_mean`` of what was added."""
-        if not self.rows:
+    def means(self, condition: str | None = None) -> dict[str, float]:
+        """``return_mean, return_std, ep_length_mean, <info>_mean`` of what was added.
+
+        Args:
+            condition: name of one of the conditions; None: all.
+        """
+        rows = [
+            row
+            for row, name in zip(self.rows, self.conditions, strict=True)
+            if condition in (None, name)
+        ]
+        if not rows:
             return {}
-        columns = {key: np.array([row[key] for row in self.rows]) for key in self.rows[0]}
+        columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
         means = {f"{key}_mean": float(values.mean()) for key, values in columns.items()}
         means["return_std"] = float(columns["return"].std())
         return means
 
     def clear(self) -> None:
         """Start over."""
-        self.rows = []
+        self.rows, self.conditions = [], []
 
 
 class Rollout:
@@ -47,9 +65,9 @@ class Rollout:
 
     Args:
         env: the batch of environments; its copies are this object's alone.
-        policy: chooses actions.
+        behaviour: chooses actions.
         generator: draws the exploration noise.
-        device: where the policy lives.
+        device: where it lives.
         optional_fields: batch fields kept only on request.
         keep_carry: file what the policy remembers at the start of each row, and the ``reward`` before it, for
             rows that begin within an episode.
@@ -58,15 +76,15 @@ class Rollout:
     def __init__(
         self,
         env: Env,
-        policy: Policy,
+        behaviour: Behaviour,
         generator: torch.Generator,
         device: torch.device,
         optional_fields: frozenset[str] = frozenset(),
         keep_carry: bool = False,
     ) -> None:
-        self.env, self.policy, self.device = env, policy, device
+        self.env, self.behaviour, self.device = env, behaviour, device
         B = env.num_envs
-        self._carry = policy.init_carry(B, device)
+        self._carry = behaviour.init_carry(B, device)
         # What was earned last belongs to what is known before a row: no entry of the row has it.
         before = {**self._carry, "reward": torch.zeros(B)} if keep_carry else None
         self.store = EpisodeStore(B, env.spec, optional=optional_fields, carry=before)
@@ -77,6 +95,7 @@ class Rollout:
         self._t = np.zeros(B, np.int64)  # steps in the store's row
         self._steps = np.zeros(B, np.int64)  # steps of the episode
         self._return = np.zeros(B, np.float64)
+        self._conditions = [""] * B
         self._seen: Timestep | None = None
         self._everyone = torch.ones(B, env.spec.n_agents, dtype=torch.bool)
 
@@ -85,17 +104,27 @@ class Rollout:
         """Whether any episode was begun."""
         return self._seen is not None
 
-    def restart(self, mask: NDArray[np.bool_]) -> None:
-        """Begin a new episode in the copies where ``mask`` (B,) is true."""
+    def restart(
+        self, mask: NDArray[np.bool_], conditions: Sequence[Condition] | None = None
+    ) -> None:
+        """Begin a new episode in the copies where ``mask`` (B,) is true.
+
+        Args:
+            conditions: what each of these is played under; default: as the behaviour begins.
+        """
         start = time.perf_counter()
         self._seen = self.env.reset(mask)
         rows = np.flatnonzero(mask)
         self._steps[rows] = 0
         self._return[rows] = 0
         at = torch.from_numpy(rows).to(self.device)
-        fresh = self.policy.init_carry(len(rows), self.device, self._generator)
+        fresh = self.behaviour.init_carry(len(rows), self.device, self._generator)
         for name, tensor in self._carry.items():
             tensor[at] = fresh[name]
+        for b, condition in zip(rows.tolist(), conditions or (), strict=bool(conditions)):
+            self._conditions[b] = condition.name
+            for name, value in condition.carry.items():
+                self._carry[name][b] = value
         self.cut(rows)
         self.seconds["env"] += time.perf_counter() - start
 
@@ -117,14 +146,16 @@ class Rollout:
         """
         assert self._seen is not None, "restart() comes first"
         start = time.perf_counter()
-        actions, self._carry = self.policy.act(
+        played = self.behaviour.act(
             self._shown(self._seen), self._carry, t_env, test_mode, self._generator
         )
-        taken = actions.cpu().numpy()
+        self._carry = played.carry
+        taken = played.actions.cpu().numpy()
+        log_prob = None if played.log_prob is None else played.log_prob.cpu().numpy()
         acted = time.perf_counter()
         self._seen = after = self.env.step(taken)
         rows = np.flatnonzero(active)
-        self.store.write_taken(rows, self._t[rows], taken, after)
+        self.store.write_taken(rows, self._t[rows], taken, after, log_prob)
         self._t[rows] += 1
         self._steps[rows] += 1
         self._return[rows] += after.reward[rows]
@@ -162,7 +193,7 @@ class Rollout:
             outcome = {k: float(v[b]) for k, v in after.info.items() if k != "broken"}
             self.store.outcomes[b] = outcome
             row = {"return": float(self._return[b]), "ep_length": float(self._steps[b])}
-            self.stats.add(row | outcome)
+            self.stats.add(row | outcome, self._conditions[b])
 
     def state_dict(self) -> dict[str, Any]:
         """Open episodes, carried state, environments and generator."""
@@ -174,6 +205,7 @@ class Rollout:
             "return": self._return,
             "generator": self._generator.get_state(),
             "stats": self.stats.rows,
+            "conditions": self.stats.conditions,
             "broken_episodes": self.broken_episodes,
             "seen": None if self._seen is None else self._seen._asdict(),
             "open": self.store.pack(np.arange(self.env.num_envs)),
@@ -187,15 +219,22 @@ class Rollout:
         self._return = state["return"].copy()
         self._generator.set_state(state["generator"])
         self.stats.rows = list(state["stats"])
+        self.stats.conditions = list(state.get("conditions", [""] * len(self.stats.rows)))
         self.broken_episodes = state["broken_episodes"]
         self.store.unpack(np.arange(self.env.num_envs), state["open"])
         self.store.begins = self._steps - self._t
         self._seen = None if state["seen"] is None else Timestep(**state["seen"])
 
 
-def play_episodes(rollout: Rollout, rows: NDArray[np.bool_], t_env: int, test_mode: bool) -> int:
-    """Play one whole episode in each copy of ``rows`` (B,); returns the environment steps taken."""
-    rollout.restart(rows)
+def play_episodes(
+    rollout: Rollout,
+    rows: NDArray[np.bool_],
+    t_env: int,
+    test_mode: bool,
+    conditions: Sequence[Condition] | None = None,
+) -> int:
+    """Play one whole episode in each copy of ``rows`` (B,), under its condition; returns the steps taken."""
+    rollout.restart(rows, conditions)
     active, steps = rows.copy(), 0
     while active.any():
         steps += int(active.sum())

@@ -9,7 +9,7 @@ from pydantic import Field
 from ..data.buffer import Buffer
 from ..envs.protocol import Env
 from ..errors import ConfigError
-from ..modules.policies.base import Policy
+from ..modules.behaviours.base import Behaviour
 from ..registry import RUNNERS, PartConfig
 from .base import PlayingRunner
 
@@ -38,7 +38,7 @@ class VectorRunner(PlayingRunner):
         config: Config,
         *,
         env: Env,
-        policy: Policy,
+        behaviour: Behaviour,
         buffer: Buffer,
         seed: int,
         device: torch.device,
@@ -47,7 +47,7 @@ class VectorRunner(PlayingRunner):
         super().__init__(
             config,
             env=env,
-            policy=policy,
+            behaviour=behaviour,
             buffer=buffer,
             seed=seed,
             device=device,

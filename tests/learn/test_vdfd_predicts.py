@@ -23,7 +23,7 @@ def measured(folder: Path, episodes: int, *words: str) -> tuple[dict[str, float]
     run.run()
     generator = torch.Generator().manual_seed(0)
     env = make_env(run.composed, episodes, "fresh")
-    rollout = Rollout(env, run.parts.policy, generator, run.parts.device)
+    rollout = Rollout(env, run.parts.behaviour, generator, run.parts.device)
     play_episodes(rollout, np.ones(episodes, bool), t_env=10**9, test_mode=False)
     batch = rollout.store.batch(np.arange(episodes))
     env.close()

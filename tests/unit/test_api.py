@@ -13,7 +13,7 @@ import torch
 
 import phalanx
 from phalanx.acting import Team
-from phalanx.build import build_policy, make_env
+from phalanx.build import build_player, make_env
 from phalanx.checkpoint import load_checkpoint
 from phalanx.config import compose, words_of
 from phalanx.config.sources import read_words
@@ -22,6 +22,7 @@ from phalanx.modules.policies.base import Seen
 from phalanx.runners.rollout import Rollout, play_episodes
 
 from ..families import small
+from .modules.toys import plain
 
 TINY = {"game": "two_step", "t_max": 60, "test_interval": 60, "test_nepisode": 2, "batch_size": 4}
 
@@ -60,9 +61,9 @@ def test_a_team_acts_as_the_runner_does(run: Any, tmp_path: Path) -> None:
     team = phalanx.load(run)
     composed = compose("qmix", "matrix", words_of({**TINY, "game": "two_step"}))
     env = make_env(composed, 1, "test_env")
-    policy = build_policy(composed, env.spec, torch.device("cpu"))
-    policy.load_state_dict(load_checkpoint(run.folder / "checkpoints" / "latest")["policy"])
-    rollout = Rollout(env, policy, torch.Generator(), torch.device("cpu"))
+    state = load_checkpoint(run.folder / "checkpoints" / "latest")
+    player = build_player(composed, env.spec, torch.device("cpu"), state)
+    rollout = Rollout(env, player, torch.Generator(), torch.device("cpu"))
     for _ in range(2):
         play_episodes(rollout, np.array([True]), 60, test_mode=True)
         episode = rollout.store.pack(np.array([0]))
@@ -100,7 +101,7 @@ class Remembering:
 
 def team(looks_at: str = "obs") -> Team:
     spec = make_env(compose("qmix", "matrix"), 1, "spec").spec
-    return Team(Remembering(looks_at), spec, torch.device("cpu"), 0, torch.Generator())
+    return Team(plain(Remembering(looks_at)), spec, torch.device("cpu"), 0, torch.Generator())
 
 
 def test_a_team_remembers_until_it_is_reset() -> None:

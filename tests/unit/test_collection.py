@@ -19,6 +19,7 @@ from phalanx.modules.policies.base import Seen
 from phalanx.session import open_run
 
 from ..recorder import trainer
+from .modules.toys import plain
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +92,11 @@ class Always:
 
 def test_random_actions_are_available_ones_and_are_remembered() -> None:
     spec = EnvSpec(2, 1, 1, Discrete(4), 5)
-    explorer = Explorer(Always(), 0.3, spec)  # type: ignore[arg-type]
+    explorer = Explorer(plain(Always()), 0.3, spec)
     B = 4000
     avail = torch.tensor([True, True, False, True]).expand(B, 2, 4)
     seen = Seen(torch.zeros(B, 2, 1), torch.zeros(B, 1), avail, avail[..., 0], torch.zeros(B))
-    done, carry = explorer.act(seen, {}, 0, True, torch.Generator().manual_seed(0))
+    done, carry, _ = explorer.act(seen, {}, 0, True, torch.Generator().manual_seed(0))
     shares = torch.bincount(done.flatten(), minlength=4) / done.numel()
     np.testing.assert_allclose(shares, [0.8, 0.1, 0.0, 0.1], atol=0.02)
     assert carry["last_actions"].equal(done + 1)
@@ -104,7 +105,7 @@ def test_random_actions_are_available_ones_and_are_remembered() -> None:
 def test_what_cannot_be_recorded_is_refused(run: Path, tmp_path: Path) -> None:
     vectors = EnvSpec(2, 1, 1, Box((0.0,), (1.0,)), 5)
     with pytest.raises(ConfigError, match=r"--epsilon 0\.1 .* needs discrete actions"):
-        Explorer(Always(), 0.1, vectors)  # type: ignore[arg-type]
+        Explorer(plain(Always()), 0.1, vectors)
     played(run, tmp_path / "d", Amount(1))
     with pytest.raises(DatasetError, match="there is a dataset at"):
         played(run, tmp_path / "d", Amount(1))

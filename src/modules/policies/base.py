@@ -41,11 +41,24 @@ class Seen(NamedTuple):
         )
 
 
+class Condition(NamedTuple):
+    """What an episode is played under, where a policy can be asked for something (a return).
+
+    Attributes:
+        name: as metrics have it, ``test_return_mean@20``.
+        carry: what to put into the policy's carry at the start of the episode, numbers by name.
+    """
+
+    name: str = ""
+    carry: Mapping[str, float] = MappingProxyType({})
+
+
 class Policy(Protocol):
     """Acts for a team, step by step, with state carried from step to step.
 
     The carry is a dict of tensors whose leading axis is B; a runner restarts a row by writing into it what
-    :meth:`init_carry` gives.
+    :meth:`init_carry` gives. A policy that can be asked for something may say in ``conditions``, a tuple of
+    :class:`Condition`, what tests are to ask for; the first is what :meth:`init_carry` begins with.
     """
 
     def init_carry(
@@ -104,12 +117,14 @@ class StochasticPolicy(nn.Module, ABC):
         recurrent: it remembers earlier steps, so that steps must be evaluated in order.
         distribution: how its outputs are read.
         loss_weights: weight of each of its own losses in the total, by the loss's name.
+        conditions: what tests ask of it, the first in training too; none where nothing can be asked.
         whole_rows: it can only be evaluated from the start of a row on; its evaluations have no carry.
     """
 
     recurrent: bool
     distribution: ActionDistribution
     loss_weights: Mapping[str, float] = MappingProxyType({})
+    conditions: tuple[Condition, ...] = ()
     whole_rows: ClassVar[bool] = False
 
     @abstractmethod

@@ -20,7 +20,7 @@ from ...data.chunks import Chunks
 from ...envs.protocol import EnvSpec
 from ...registry import PartConfig
 from ..layers.distributions import distribution_of
-from .base import Evaluation, Seen, StochasticPolicy
+from .base import Condition, Evaluation, Seen, StochasticPolicy
 
 
 class SequenceConfig(PartConfig):
@@ -84,6 +84,9 @@ class SequencePolicy(StochasticPolicy):
         super().__init__()
         self.n_agents = spec.n_agents
         self.target_returns, self._greedy = tuple(config.target_returns), config.test_greedy
+        self.conditions = tuple(
+            Condition(f"{target:g}", {"return_to_go": target}) for target in self.target_returns
+        )
         self.distribution = distribution_of(spec)
         self._discrete = not spec.action_shape
 

@@ -124,7 +124,8 @@ class TokenPolicy(SequencePolicy):
         if "action" in self._kinds:
             told["action"] = self.tokens["action"](moments.last_actions)
         tokens = torch.stack([told[kind] for kind in self._kinds], dim=3).tanh()
-        times: Tensor = self.time(moments.step)
+        # Copies that wait for others to finish count on; what they do is not looked at.
+        times: Tensor = self.time(moments.step.clamp(max=self.time.num_embeddings - 1))
         return tokens + times[:, :, None, None]
 
     def _named(self, seen: Tensor, blocks: list[Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import run
-from phalanx.data.batch import OPTIONAL_FIELDS, episode_fields
+from phalanx.data.batch import TOLD_FIELDS, episode_fields
 from phalanx.data.dataset import Dataset
 from phalanx.data.dataset.shard import HEADER
 
@@ -75,7 +75,7 @@ def test_split_says_where_there_are_fewer(data: Path, capsys: pytest.CaptureFixt
 def test_join_leaves_out_what_one_lacks(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = replace(SPEC, has_visibility=True)
     write(data.parent / "plain", [episode(1)], spec=spec)
-    fields = episode_fields(spec, float_dtype=np.float16, optional=OPTIONAL_FIELDS)
+    fields = episode_fields(spec, float_dtype=np.float16, optional=TOLD_FIELDS)
     more = {**episode(3), "visibility": np.ones((4, 2, 2), bool)}
     write(data.parent / "seen", [more], spec=spec, fields=fields)
     out = data.parent / "both"

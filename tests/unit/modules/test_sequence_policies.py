@@ -24,7 +24,7 @@ from phalanx.modules.policies.tokens import TokenPolicy
 from phalanx.registry import POLICIES, RUNNERS
 
 from ..runners.test_runners import Counting
-from .toys import ACTIONS, CPU, SPEC, assemble, random_batch
+from .toys import ACTIONS, CPU, SPEC, assemble, plain, random_batch
 
 SEQUENCES = [name for name, part in POLICIES.items() if issubclass(part, SequencePolicy)]
 TOKENED = [name for name in SEQUENCES if issubclass(POLICIES.get(name), TokenPolicy)]
@@ -140,7 +140,7 @@ def test_what_is_learnt_from_is_judged_as_it_was_while_acting(
     runner = part(
         part.Config(batch_size_run=4, episode_length=3),
         env=env,
-        policy=policy,
+        behaviour=plain(policy),
         buffer=buffer,
         seed=0,
         device=CPU,

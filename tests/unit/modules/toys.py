@@ -10,6 +10,7 @@ import torch
 
 from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import Box, Discrete, EnvSpec, Mixed
+from phalanx.modules.behaviours.plain import PlainBehaviour
 from phalanx.registry import REGISTRIES, Assembler
 
 SPEC = EnvSpec(
@@ -66,6 +67,11 @@ def random_batch(
         alive=(torch.rand(B, T + 1, N, generator=g) < 0.8) & entries[..., None],
         visibility=sees & entries[..., None, None],
     )
+
+
+def plain(policy: Any) -> PlainBehaviour:
+    """The policy as what plays."""
+    return PlainBehaviour(PlainBehaviour.Config(), policy=policy)
 
 
 def assemble(

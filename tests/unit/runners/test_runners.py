@@ -17,7 +17,7 @@ from phalanx.modules.policies.base import Policy, Seen
 from phalanx.registry import RUNNERS, PartConfig
 from phalanx.runners.rollout import Rollout, play_episodes
 
-from ..modules.toys import assemble
+from ..modules.toys import assemble, plain
 
 PLAYING = [name for name, runner in RUNNERS.items() if runner.plays]
 SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action=Discrete(4), episode_limit=9)
@@ -122,7 +122,7 @@ def make(
     runner = part(
         part.Config(batch_size_run=num_envs),
         env=Counting(num_envs, broken),
-        policy=Drawing() if policy is None else policy,
+        behaviour=plain(Drawing() if policy is None else policy),
         buffer=replay,
         seed=0,
         device=torch.device("cpu"),
@@ -186,7 +186,7 @@ def test_continues_bit_for_bit(name: str) -> None:
 
 
 def test_each_copy_plays_one_episode_and_stats_have_pymarls_names() -> None:
-    rollout = Rollout(Counting(5), Drawing(), torch.Generator(), torch.device("cpu"))
+    rollout = Rollout(Counting(5), plain(Drawing()), torch.Generator(), torch.device("cpu"))
     steps = play_episodes(rollout, np.array([True, True, True, False, False]), 0, test_mode=True)
     assert steps == 2 + 3 + 4
     means = rollout.stats.means()

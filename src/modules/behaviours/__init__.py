@@ -1,0 +1,1 @@
+"""What plays: the policy, or something around it."""
