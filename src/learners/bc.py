@@ -19,6 +19,7 @@ from ..modules.policies.base import StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from .advantages import bootstrapped, masked_mean
 from .base import Learner
+from .optimiser import AdamW
 from .sums import weighted_sum
 
 
@@ -77,7 +78,7 @@ class BehaviourCloning(Learner):
         if self._values:
             groups.append({"params": list(self.critic.parameters())})
         self.optimisers = [
-            torch.optim.AdamW(
+            AdamW(
                 [{**group, "initial_lr": group.get("lr", config.lr)} for group in groups],
                 lr=config.lr,
                 betas=(config.betas[0], config.betas[1]),

@@ -1,15 +1,47 @@
-"""The optimisers of value learning, as keys of a learner."""
+"""The optimisers of learners: torch's, and keys that choose one for value learning."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from ..registry import PartConfig
+
+
+class _Eager:
+    """Bookkeeping of torch's optimisers as it was written, without the wrappers that keep compilers off it.
+
+    They import torch._dynamo when they are first called: five seconds of CPU at the start of every
+    process, for code that is never compiled here. Comes before torch's class among the bases.
+    """
+
+    add_param_group: Any = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict: Any = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict: Any = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad: Any = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class Adam(_Eager, torch.optim.Adam):
+    """Kingma and Ba, 2015."""
+
+    step: Any = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class AdamW(_Eager, torch.optim.AdamW):
+    """Loshchilov and Hutter, 2019."""
+
+    step: Any = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+class RMSprop(_Eager, torch.optim.RMSprop):
+    """Hinton, Srivastava and Swersky, 2012, lecture 6e."""
+
+    step: Any = torch.no_grad()(inspect.unwrap(torch.optim.RMSprop.step))
 
 
 class OptimiserConfig(PartConfig):
@@ -27,5 +59,5 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """The optimiser that ``config`` names, of ``parameters``."""
     if config.optim == "adam":
-        return torch.optim.Adam(parameters, lr=lr, eps=config.optim_eps)
-    return torch.optim.RMSprop(parameters, lr=lr, alpha=config.optim_alpha, eps=config.optim_eps)
+        return Adam(parameters, lr=lr, eps=config.optim_eps)
+    return RMSprop(parameters, lr=lr, alpha=config.optim_alpha, eps=config.optim_eps)

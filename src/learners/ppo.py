@@ -21,6 +21,7 @@ from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
 from .advantages import bootstrapped, masked_mean, normalised, ratio_of, surrogate, value_loss
 from .base import Learner, frozen_copy
+from .optimiser import Adam
 from .sums import MetricSums, weighted_sum
 
 
@@ -306,7 +307,7 @@ class PPOLearner(Learner):
 
     def _adam(self, groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         groups = [{**group, "initial_lr": group.get("lr", lr)} for group in groups]
-        return torch.optim.Adam(groups, lr=lr, eps=self.config.optim_eps)
+        return Adam(groups, lr=lr, eps=self.config.optim_eps)
 
     def _set_learning_rates(self, t_env: int) -> None:
         if not self.config.lr_anneal_time:

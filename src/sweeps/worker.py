@@ -101,7 +101,6 @@ class Worker:
 def warm_up() -> None:
     """Import what a run needs, once for all processes that are forked from this one."""
     importlib.import_module("..session", __package__)
-    importlib.import_module("torch._dynamo")  # by torch's optimisers, at first use: seconds
     load_builtin_parts()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigError, TrackingError
+from .absent import absent
 from .claim import Claim, claim_new
 from .identity import config_digest, task_name
 from .output import Output
@@ -25,7 +26,8 @@ from .sources import imported_sources
 from .target import DEFAULT_DATABASE, NO_DATABASE, URL_VARIABLE, choose_target, redact
 
 try:
-    with warnings.catch_warnings():
+    # Sacred imports pandas where it is installed, for two seconds of CPU, to store frames in configs.
+    with warnings.catch_warnings(), absent("pandas"):
         warnings.simplefilter("ignore")  # pkg_resources is deprecated, and Sacred cannot do without
         from sacred import SETTINGS, Experiment
         from sacred.run import Run

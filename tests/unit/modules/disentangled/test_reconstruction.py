@@ -11,6 +11,7 @@ from phalanx.data.batch import EpisodeBatch
 from phalanx.data.store import EpisodeStore
 from phalanx.envs.battle import VecBattle
 from phalanx.envs.protocol import Timestep
+from phalanx.learners.optimiser import Adam
 from phalanx.modules.layers.packing import Packing
 from phalanx.modules.world_models.disentangled.gala import GALA, Operators
 from phalanx.modules.world_models.disentangled.graphs import build_graph
@@ -83,7 +84,7 @@ def test_trained_reconstruction(map_name: str) -> None:
     Z = config.static_latent_dim
     net = GALA(obs.shape[-1], config.static_hidden_dim, Z, Z, own_rows=config.own_rows)
     updates, rows = 1200, 48
-    optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
+    optimiser = Adam(net.parameters(), lr=5e-3)
     annealed = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, updates)
     for _ in range(updates):
         some = torch.randint(0, len(obs), (rows,))
