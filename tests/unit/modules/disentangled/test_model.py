@@ -267,12 +267,14 @@ def test_detached_context_keeps_the_td_gradient_out() -> None:
 
 
 def test_learning_from_some_episodes_is_right_on_average() -> None:
-    batch = random_batch((4, 4, 4, 4))
+    B = 4
+    batch = random_batch((4,) * B)
     # With deaths a few episodes' mean over the living is that of all but for a small bias.
     batch = replace(batch, alive=torch.ones_like(batch.alive))  # type: ignore[arg-type]
-    kept: dict[float, list[Tensor]] = {}
-    for share, updates in ((1.0, 1), (0.25, 1600)):
-        options = {"detach_context": False, "sample_context": False}
+    options = {"detach_context": False, "sample_context": False}
+
+    def learnt(share: float, *choices: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The context, and the mean gradient over choices of episodes to learn from."""
         model, unrolled, packing = look(parts(train_share=share, **options), batch)
         # The loss's unit, a moving average, is that of all episodes here.
         scale = model.branches["st"].scale
@@ -280,19 +282,27 @@ def test_learning_from_some_episodes_is_right_on_average() -> None:
         scale.DECAY = 1.0
         weights = list(model.branches["st"].parameters())
         total = [torch.zeros_like(p) for p in weights]
-        for _ in range(updates):
+        for members in choices:
+            model._choose = lambda _, members=members: members
             out = model(unrolled, batch, packing)
-            found = torch.autograd.grad(
-                out.context.mean() + out.losses["st_rec"], weights, retain_graph=True
-            )
-            for at, gradient in enumerate(found):
-                total[at] += gradient / updates
-        kept[share] = [out.context.detach(), *total]
-    (whole, *exact), (part, *mean) = kept[1.0], kept[0.25]
+            loss = out.context.mean() + out.losses["st_rec"]
+            for at, gradient in enumerate(torch.autograd.grad(loss, weights, retain_graph=True)):
+                total[at] += gradient / len(choices)
+        return out.context.detach(), total
+
+    whole, exact = learnt(1.0, torch.ones(B, dtype=torch.bool))
+    part, mean = learnt(1 / B, *torch.eye(B, dtype=torch.bool))
     for expected, estimate in zip(exact, mean, strict=True):
-        assert float((estimate - expected).norm()) < 0.1 * float(expected.norm())
+        assert float((estimate - expected).norm()) < 1e-4 * float(expected.norm())
     assert part.shape == whole.shape
     assert bool(part.any(dim=1).all())  # every entry has its context
+
+
+def test_every_episode_is_learnt_from_as_often() -> None:
+    model, _, packing = look(parts(train_share=0.5), random_batch((4, 4, 4, 4)))
+    chosen = torch.stack([model._choose(packing) for _ in range(1000)])
+    assert set(chosen.sum(1).tolist()) == {2}
+    assert chosen.double().mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.05)
 
 
 def test_noise_of_one_row_is_all_different() -> None:
