@@ -19,6 +19,7 @@ from ..modules.policies.base import StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from .advantages import masked_mean
 from .base import Learner, frozen_copy
+from .optimiser import AdamW
 from .sums import weighted_sum
 from .targets import td_target
 
@@ -158,10 +159,10 @@ class OMIGALearner(Learner):
             "target_values": self.target_values,
         }
         self.optimisers = [
-            torch.optim.AdamW(
+            AdamW(
                 policy.parameter_groups(), lr=config.lr, weight_decay=config.weight_decay
             ),
-            torch.optim.AdamW(
+            AdamW(
                 self.values.parameters(),
                 lr=config.critic_lr,
                 weight_decay=config.critic_weight_decay,
