@@ -159,9 +159,7 @@ class OMIGALearner(Learner):
             "target_values": self.target_values,
         }
         self.optimisers = [
-            AdamW(
-                policy.parameter_groups(), lr=config.lr, weight_decay=config.weight_decay
-            ),
+            AdamW(policy.parameter_groups(), lr=config.lr, weight_decay=config.weight_decay),
             AdamW(
                 self.values.parameters(),
                 lr=config.critic_lr,
