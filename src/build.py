@@ -119,6 +119,8 @@ def build(composed: Composed) -> Parts:
     if "world_model" in composed.chosen:
         world_model = assembler.build("world_model")
         assembler.give(optional_fields=getattr(world_model, "optional_fields", frozenset()))
+    seeing = [assembler.build(kind) for kind in ("agent", "critic") if kind in composed.chosen]
+    assembler.give(frames=max((getattr(part, "frames", 1) for part in seeing), default=1))
     behaviour = assembler.build("behaviour")
     behaviour.to(device)
     assembler.give(optional_fields=assembler.build("optional_fields") | behaviour.optional_fields)

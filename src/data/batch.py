@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -155,6 +156,23 @@ class EpisodeBatch:
         if self.carry is not None and "last_actions" in self.carry:
             first = self.carry["last_actions"]
         return torch.cat([first[:, None], taken], dim=1)
+
+    def frames(self, name: Literal["obs", "state"], count: int) -> Tensor:
+        """(B, T+1, ..., count * width): each entry of a field with those before it, oldest first.
+
+        What stood before a row that begins within its episode is in ``carry`` (``obs_before``,
+        ``state_before``: (B, some, ...), newest last); before an episode there are zeros.
+        """
+        seen: Tensor = getattr(self, name)
+        if count == 1:
+            return seen
+        before = seen.new_zeros(len(seen), count - 1, *seen.shape[2:])
+        known = (self.carry or {}).get(f"{name}_before")
+        if known is not None and known.shape[1]:
+            kept = known[:, -(count - 1) :]
+            before[:, -kept.shape[1] :] = kept
+        whole, entries = torch.cat([before, seen], dim=1), seen.shape[1]
+        return torch.cat([whole[:, i : i + entries] for i in range(count)], dim=-1)
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """The same batch on ``device`` (``lengths`` stay on the CPU, where packing needs them)."""

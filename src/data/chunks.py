@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -146,6 +147,21 @@ class Chunks:
     def last_actions(self) -> Tensor:
         """(K, C, N) int64, see :attr:`EpisodeBatch.last_actions`."""
         return self._of_agents(self.batch.last_actions)
+
+    def frames(self, name: Literal["obs", "state"], count: int) -> Tensor:
+        """(K, C, ..., count * width), see :meth:`EpisodeBatch.frames`; gathered once."""
+        if count == 1:
+            found: Tensor = getattr(self, name)
+            return found
+        if (name, count) not in self._frames:
+            stacked = self.batch.frames(name, count)
+            take = self._of_agents if name == "obs" else self.cutting.take
+            self._frames[name, count] = take(stacked)
+        return self._frames[name, count]
+
+    @cached_property
+    def _frames(self) -> dict[tuple[str, int], Tensor]:
+        return {}
 
     @cached_property
     def alive(self) -> Tensor:

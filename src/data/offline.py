@@ -68,9 +68,15 @@ class DatasetBuffer:
         env: Env,
         seed: int,
         optional_fields: frozenset[str],
+        frames: int = 1,
     ) -> None:
         if not config.dataset:
             raise ConfigError("buffer dataset needs a dataset to read: dataset=DIR.")
+        if config.chunk_length and frames > 1:
+            raise ConfigError(
+                f"chunk_length={config.chunk_length} cuts windows out of episodes, and the {frames} frames "
+                "that a part sees at once would be missing at their starts: set chunk_length=0, or frames=1."
+            )
         self._config = config
         self.data = Dataset.open(config.dataset)
         _refuse_another_environment(self.data, spec)

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data.batch import EpisodeBatch
-from ..data.chunks import Chunks, Cutting, alive_of
+from ..data.chunks import Chunks, Cutting
 from ..errors import ConfigError
-from ..modules.critics.base import Critic, values_of
+from ..modules.critics.base import Critic, last_values, values_of
 from ..modules.critics.none import NoCritic
 from ..modules.layers.value_norm import ValueNorm
 from ..modules.policies.base import StochasticPolicy
@@ -128,10 +128,7 @@ class BehaviourCloning(Learner):
         """
         assert isinstance(self.critic, Critic)
         with torch.no_grad():
-            rows = torch.arange(batch.batch_size, device=self.device)
-            ends = (rows, batch.lengths.to(self.device))
-            seen = (batch.obs, batch.state, alive_of(batch), batch.avail_actions)
-            last = self.value_norm.denormalise(self.critic(*(x[ends] for x in seen), start))
+            last = self.value_norm.denormalise(last_values(self.critic, batch, start))
             nothing = last.new_zeros((batch.batch_size, batch.max_t, last.shape[-1]))
             returns = bootstrapped(batch, nothing, last, self.config.gamma, 1.0)[1]
             self.refuse_unless_finite("returns", returns)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.batch import EpisodeBatch
 from ..data.chunks import Chunks, Cutting, agents_of, alive_of
 from ..envs.protocol import EnvSpec
-from ..modules.critics.base import Critic, values_of
+from ..modules.critics.base import Critic, last_values, values_of
 from ..modules.layers.value_norm import NoValueNorm, PopArt, ValueNorm
 from ..modules.policies.base import Evaluation, StochasticPolicy
 from ..registry import LEARNERS, PartConfig
@@ -156,20 +156,13 @@ class PPOLearner(Learner):
         chunks = Chunks.of(batch, cutting, starts)
         evaluation = self.policy.evaluate(chunks)
         values = cutting.put(values_of(self.critic, chunks, evaluation))
-        alive = alive_of(batch)
-        ends = (
-            torch.arange(batch.batch_size, device=self.device),
-            batch.lengths.to(self.device),
-        )
-        # Nothing a policy with values of its own has in mind changes within a row.
-        seen = (batch.obs, batch.state, alive, batch.avail_actions)
-        last = self.critic(*(field[ends] for field in seen), start)
+        last = last_values(self.critic, batch, start)
         value = self.value_norm.denormalise(values) * batch.filled[..., None]
         last = self.value_norm.denormalise(last)
         advantage, returns = bootstrapped(
             batch, value, last, self.config.gamma, self.config.gae_lambda
         )
-        active = alive[:, :-1] & batch.filled[..., None]
+        active = alive_of(batch)[:, :-1] & batch.filled[..., None]
         advantage = advantage.expand_as(active)
         carry = evaluation.carry
         return Targets(

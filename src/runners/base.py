@@ -64,11 +64,12 @@ class PlayingRunner(Runner):
         seed: int,
         device: torch.device,
         optional_fields: frozenset[str],
+        frames: int = 1,
     ) -> None:
         super().__init__()
         generator = named_generator(seed, "act", device)
         self.rollout = Rollout(
-            env, behaviour, generator, device, optional_fields, keep_carry=buffer.takes_pieces
+            env, behaviour, generator, device, optional_fields, buffer.takes_pieces, frames
         )
         self.seconds = self.rollout.seconds
         self._buffer = buffer

@@ -71,6 +71,8 @@ class Rollout:
         optional_fields: batch fields kept only on request.
         keep_carry: file what the policy remembers at the start of each row, and the ``reward`` before it, for
             rows that begin within an episode.
+        frames: most observations and states that any part sees at once; those before the start of each row
+            are then filed too (see :meth:`~phalanx.data.batch.EpisodeBatch.frames`).
     """
 
     def __init__(
@@ -81,12 +83,18 @@ class Rollout:
         device: torch.device,
         optional_fields: frozenset[str] = frozenset(),
         keep_carry: bool = False,
+        frames: int = 1,
     ) -> None:
         self.env, self.behaviour, self.device = env, behaviour, device
         B = env.num_envs
         self._carry = behaviour.init_carry(B, device)
         # What was earned last belongs to what is known before a row: no entry of the row has it.
         before = {**self._carry, "reward": torch.zeros(B)} if keep_carry else None
+        self._frames_before = frames - 1 if keep_carry else 0
+        if before is not None and frames > 1:
+            shown = {"obs": (env.spec.n_agents, env.spec.obs_dim), "state": (env.spec.state_dim,)}
+            for name, shape in shown.items():
+                before[f"{name}_before"] = torch.zeros(B, frames - 1, *shape)
         self.store = EpisodeStore(B, env.spec, optional=optional_fields, carry=before)
         self.stats = EpisodeStats()
         self.seconds = {"env": 0.0, "act": 0.0}
@@ -131,11 +139,12 @@ class Rollout:
     def cut(self, rows: NDArray[np.int64]) -> None:
         """Empty ``rows`` (R,) of the store; their episodes go on from where they are."""
         assert self._seen is not None, "restart() comes first"
+        before = self._carry | self._before()
         self._t[rows] = 0
         self.store.lengths[rows] = 0
         self.store.begins[rows] = self._steps[rows]
         self.store.write_seen(rows, self._t[rows], self._seen)
-        self.store.write_carry(rows, {**self._carry, "reward": self._last_reward(self._seen)})
+        self.store.write_carry(rows, before | {"reward": self._last_reward(self._seen)})
 
     def step(self, active: NDArray[np.bool_], t_env: int, test_mode: bool) -> NDArray[np.bool_]:
         """One step in the copies where ``active`` (B,) is true.
@@ -178,6 +187,24 @@ class Rollout:
             alive.to(self.device),
             self._last_reward(seen).to(self.device),
         )
+
+    def _before(self) -> dict[str, torch.Tensor]:
+        """What was seen before the present step, (B, frames - 1, ...) by name; zeros before an episode."""
+        j = self._frames_before
+        if not j:
+            return {}
+        assert self.store.carry is not None
+        # Entries of the row as it is; those below 0 were filed when it began.
+        entry, row = self._t[:, None] + np.arange(-j, 0), np.arange(len(self._t))[:, None]
+        exists = self._steps[:, None] + np.arange(-j, 0) >= 0
+        found = {}
+        for name in ("obs", "state"):
+            own = self.store.arrays[name][row, entry.clip(0)]
+            older = self.store.carry[f"{name}_before"].numpy()[row, (entry + j).clip(0, j - 1)]
+            axes = (...,) + (None,) * (own.ndim - 2)
+            seen = np.where((entry >= 0)[axes], own, older) * exists[axes]
+            found[f"{name}_before"] = torch.from_numpy(seen)
+        return found
 
     def _last_reward(self, seen: Timestep) -> torch.Tensor:
         """(B,) of the step before; copies that were just reset may show that of the episode before."""

@@ -43,6 +43,7 @@ class VectorRunner(PlayingRunner):
         seed: int,
         device: torch.device,
         optional_fields: frozenset[str],
+        frames: int = 1,
     ) -> None:
         super().__init__(
             config,
@@ -52,6 +53,7 @@ class VectorRunner(PlayingRunner):
             seed=seed,
             device=device,
             optional_fields=optional_fields,
+            frames=frames,
         )
         self._segment = config.episode_length
         if self._buffer.takes_pieces != (self._segment > 0):

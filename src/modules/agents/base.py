@@ -22,9 +22,12 @@ class Agent(nn.Module, ABC):
 
     Attributes:
         hidden_dim: H, width of what the agent remembers.
+        frames: observations it is given at once, the present one and those before it, side by side, oldest
+            first.
     """
 
     hidden_dim: int
+    frames: int = 1
 
     @abstractmethod
     def init_carry(self, batch_size: int, device: torch.device) -> Tensor:
@@ -41,7 +44,7 @@ class Agent(nn.Module, ABC):
         """Run over sequences; acting is the same with T = 1 and the carry of the step before.
 
         Args:
-            obs: (B, T, N, O).
+            obs: (B, T, N, O), or (B, T, N, frames * O).
             last_actions: (B, T, N) int64, action before each entry plus one, 0 where there was none.
             carry: (B, N, H) hidden state before the first entry, default zeros.
             lengths: (B,) entries of each sequence, on the CPU; the others come out as zeros and cost

@@ -26,7 +26,9 @@ class _Net(nn.Module):
     def __init__(self, config: NormedAgent.Config, spec: EnvSpec, agents: int) -> None:
         super().__init__()
         H = config.hidden_dims[-1]
-        parts = [spec.obs_dim] + ([spec.n_actions] if config.obs_last_action else [])
+        parts = [config.frames * spec.obs_dim] + (
+            [spec.n_actions] if config.obs_last_action else []
+        )
         self.base = NormedMLP(parts, config.hidden_dims, config.activation, agents=agents)
         self.rnn = PackedGRU(H, H) if config.recurrent else None
         if self.rnn is not None:
@@ -73,6 +75,11 @@ class NormedAgent(Agent):
         recurrent: bool = Field(False, description="a GRU behind the layers, as wide as the last")
         share_parameters: bool = Field(True, description="one network for all agents, or one each")
         obs_last_action: bool = Field(False, description="the agent sees its last action")
+        frames: int = Field(
+            1,
+            ge=1,
+            description="observations the agent sees at once: the present one and those before",
+        )
         obs_agent_id: bool = Field(True, description="the agent sees which one of the team it is")
         head_gain: float = Field(0.01, gt=0, description="size of the first outputs")
         initial_scale: float = Field(
@@ -81,7 +88,7 @@ class NormedAgent(Agent):
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
-        self.n_agents = spec.n_agents
+        self.n_agents, self.frames = spec.n_agents, config.frames
         self.hidden_dim, self.recurrent = config.hidden_dims[-1], config.recurrent
         if config.obs_last_action and spec.dimensions:
             raise ConfigError(

@@ -5,14 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from ...data.chunks import Chunks
+from ...data.batch import EpisodeBatch
+from ...data.chunks import Chunks, alive_of
 from ..policies.base import Evaluation
 
 
 class Critic(nn.Module, ABC):
-    """Values in the learner's normalised units; V is 1 (one for the team) or N (one for each agent)."""
+    """Values in the learner's normalised units; V is 1 (one for the team) or N (one for each agent).
+
+    Attributes:
+        frames: observations and states it is given at once, the present ones and those before them, side by
+            side, oldest first.
+    """
+
+    frames: int = 1
 
     @abstractmethod
     def forward(
@@ -26,7 +35,8 @@ class Critic(nn.Module, ABC):
         """Values (M, V) of M moments.
 
         Args:
-            obs: (M, N, O). state: (M, S). alive: (M, N) bool. avail_actions: (M, N, A) bool.
+            obs: (M, N, frames * O). state: (M, frames * S). alive: (M, N) bool.
+            avail_actions: (M, N, A) bool.
             carry: (M, ...) what the policy had in mind, for values that are its own.
         """
 
@@ -41,9 +51,25 @@ def values_of(critic: Critic, chunks: Chunks, evaluation: Evaluation | None) -> 
     if evaluation is not None and evaluation.values is not None:
         return evaluation.values
     K, C = chunks.cutting.filled.shape
-    fields = (chunks.obs, chunks.state, chunks.alive, chunks.avail_actions)
+    obs, state = chunks.frames("obs", critic.frames), chunks.frames("state", critic.frames)
+    fields = (obs, state, chunks.alive, chunks.avail_actions)
     values: Tensor = critic(*(field.flatten(0, 1) for field in fields))
     return values.view(K, C, -1)
+
+
+def last_values(critic: Critic, batch: EpisodeBatch, start: Mapping[str, Tensor]) -> Tensor:
+    """(B, V) of the last entry of each row, in the critic's units.
+
+    Args:
+        start: (B, ...) what the policy had in mind before each row; nothing that a policy with values of its
+            own has in mind changes within one.
+    """
+    device = batch.reward.device
+    ends = (torch.arange(batch.batch_size, device=device), batch.lengths.to(device))
+    obs, state = batch.frames("obs", critic.frames), batch.frames("state", critic.frames)
+    fields = (obs, state, alive_of(batch), batch.avail_actions)
+    values: Tensor = critic(*(field[ends] for field in fields), start)
+    return values
 
 
 class ActionCritic(nn.Module, ABC):

@@ -25,6 +25,11 @@ class NormedCritic(Critic):
         see_state: bool = Field(True, description="the critic sees the global state")
         see_obs: bool = Field(True, description="it sees the agent's own observation")
         see_agent_id: bool = Field(True, description="it sees which agent it judges")
+        frames: int = Field(
+            1,
+            ge=1,
+            description="states and observations the critic sees at once: the present ones and those before",
+        )
         hidden_dims: list[int] = Field([64, 64], min_length=1, description="widths of the layers")
         activation: Activation = Field("relu", description="behind every layer: relu | gelu")
 
@@ -36,10 +41,10 @@ class NormedCritic(Critic):
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
-        self._config = config
+        self._config, self.frames = config, config.frames
         self._per_agent = config.see_obs or config.see_agent_id
-        parts = [spec.state_dim] if config.see_state else []
-        parts += [spec.obs_dim] if config.see_obs else []
+        parts = [config.frames * spec.state_dim] if config.see_state else []
+        parts += [config.frames * spec.obs_dim] if config.see_obs else []
         agents = spec.n_agents if config.see_agent_id else 0
         self.base = NormedMLP(parts, config.hidden_dims, config.activation, agents=agents)
         self.value = linear(config.hidden_dims[-1], 1, 1.0)

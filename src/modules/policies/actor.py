@@ -14,6 +14,7 @@ from ...errors import ConfigError
 from ...registry import POLICIES, PartConfig
 from ..action_selectors.epsilon_greedy import linear_schedule
 from ..agents.base import Agent
+from ..agents.frames import none_before, with_those_before
 from ..layers.distributions import MASKED, distribution_of
 from .base import Evaluation, Seen, StochasticPolicy
 
@@ -53,6 +54,7 @@ class ActorPolicy(StochasticPolicy):
             )
         self._config = config
         self._epsilon = config.epsilon_start  # of the latest actions in training
+        self._spec = spec
         self.n_agents, self._greedy = spec.n_agents, config.test_greedy
         self.agent: Agent = agent
         self.recurrent = bool(getattr(agent, "recurrent", True))
@@ -62,9 +64,10 @@ class ActorPolicy(StochasticPolicy):
     def init_carry(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Hidden state (B, N, H) and last action plus one (B, N); zeros start an episode."""
+        """Hidden state (B, N, H), last action plus one (B, N), and frames; zeros start an episode."""
         last = torch.zeros(batch_size, self.n_agents, dtype=torch.int64, device=device)
-        return {"hidden": self.agent.init_carry(batch_size, device), "last_actions": last}
+        before = none_before(self.agent, self._spec, batch_size, device)
+        return {"hidden": self.agent.init_carry(batch_size, device), "last_actions": last} | before
 
     # no_grad, not inference_mode: runners write into the carry, which inference tensors refuse.
     @torch.no_grad()
@@ -77,7 +80,8 @@ class ActorPolicy(StochasticPolicy):
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions for what is ``seen``, and the next carry."""
-        out = self.agent(seen.obs[:, None], carry["last_actions"][:, None], carry["hidden"])
+        obs, before = with_those_before(seen.obs, carry)
+        out = self.agent(obs, carry["last_actions"][:, None], carry["hidden"])
         outputs = out.values[:, 0]
         if not test_mode:
             self._epsilon = self.epsilon(t_env)
@@ -85,7 +89,7 @@ class ActorPolicy(StochasticPolicy):
         draws = None if test_mode and self._greedy else generator
         actions = self.draw(outputs, seen.avail_actions, draws)
         last = actions + 1 if self._discrete else carry["last_actions"]
-        return actions, {"hidden": out.carry, "last_actions": last}
+        return actions, {"hidden": out.carry, "last_actions": last} | before
 
     def draw(
         self, outputs: Tensor, avail_actions: Tensor, generator: torch.Generator | None
@@ -102,7 +106,8 @@ class ActorPolicy(StochasticPolicy):
     def unroll(self, batch: EpisodeBatch) -> Tensor:
         """Log-probabilities (B, T+1, N, A) of all discrete actions as they were drawn, at every entry."""
         start = self.start_of(batch)["hidden"]
-        out = self.agent(batch.obs, batch.last_actions, start, batch.lengths + 1)
+        obs = batch.frames("obs", self.agent.frames)
+        out = self.agent(obs, batch.last_actions, start, batch.lengths + 1)
         outputs = with_floor(out.values, batch.avail_actions, self._epsilon)
         return F.log_softmax(outputs.masked_fill(~batch.avail_actions, MASKED), dim=-1)
 
@@ -115,7 +120,8 @@ class ActorPolicy(StochasticPolicy):
         start = chunks.carry["hidden"]
         extra = {} if chunks.member is None else {"member": chunks.member}
         lengths = chunks.lengths if self.recurrent else None
-        out = self.agent(chunks.obs, chunks.last_actions, start, lengths, **extra)
+        obs = chunks.frames("obs", self.agent.frames)
+        out = self.agent(obs, chunks.last_actions, start, lengths, **extra)
         outputs = with_floor(out.values, chunks.avail_actions, self._epsilon)
         log_prob, entropy = self.distribution.log_prob(
             outputs, chunks.avail_actions, chunks.actions

@@ -13,6 +13,7 @@ from ...envs.protocol import EnvSpec
 from ...registry import POLICIES, PartConfig
 from ..action_selectors.epsilon_greedy import EpsilonGreedy
 from ..agents.base import Agent, AgentOutput
+from ..agents.frames import none_before, with_those_before
 from .base import Seen
 
 
@@ -29,20 +30,17 @@ class ValuePolicy(nn.Module):
         self, config: Config, spec: EnvSpec, *, agent: Agent, action_selector: EpsilonGreedy
     ) -> None:
         super().__init__()
-        self.n_agents = spec.n_agents
+        self.n_agents, self._spec = spec.n_agents, spec
         self.agent: Agent = agent
         self.action_selector = action_selector
 
     def init_carry(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        """Hidden state (B, N, H) and last action plus one (B, N); zeros start an episode."""
-        return {
-            "hidden": self.agent.init_carry(batch_size, device),
-            "last_actions": torch.zeros(
-                batch_size, self.n_agents, dtype=torch.int64, device=device
-            ),
-        }
+        """Hidden state (B, N, H), last action plus one (B, N), and frames; zeros start an episode."""
+        last = torch.zeros(batch_size, self.n_agents, dtype=torch.int64, device=device)
+        before = none_before(self.agent, self._spec, batch_size, device)
+        return {"hidden": self.agent.init_carry(batch_size, device), "last_actions": last} | before
 
     # no_grad, not inference_mode: runners write into the carry, which inference tensors refuse.
     @torch.no_grad()
@@ -55,11 +53,12 @@ class ValuePolicy(nn.Module):
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions (B, N) for what is ``seen``, and the next carry."""
-        out = self.agent(seen.obs[:, None], carry["last_actions"][:, None], carry["hidden"])
+        obs, before = with_those_before(seen.obs, carry)
+        out = self.agent(obs, carry["last_actions"][:, None], carry["hidden"])
         actions = self.action_selector.select(
             out.values[:, 0], seen.avail_actions, t_env, test_mode, generator
         )
-        return actions, {"hidden": out.carry, "last_actions": actions + 1}
+        return actions, {"hidden": out.carry, "last_actions": actions + 1} | before
 
     def unroll(self, batch: EpisodeBatch, agent: Agent | None = None) -> AgentOutput:
         """The agent over all T + 1 entries of each row, with what it remembered before where a row has that.
@@ -69,9 +68,8 @@ class ValuePolicy(nn.Module):
         """
         network = self.agent if agent is None else agent
         start = (batch.carry or {}).get("hidden")
-        output: AgentOutput = network(
-            batch.obs, batch.last_actions, start, lengths=batch.lengths + 1
-        )
+        obs = batch.frames("obs", network.frames)
+        output: AgentOutput = network(obs, batch.last_actions, start, lengths=batch.lengths + 1)
         return output
 
     def metrics(self, t_env: int) -> dict[str, float]:
