@@ -123,6 +123,8 @@ def build(composed: Composed) -> Parts:
     assembler.give(frames=max((getattr(part, "frames", 1) for part in seeing), default=1))
     behaviour = assembler.build("behaviour")
     behaviour.to(device)
+    if hasattr(behaviour.policy, "prepare"):
+        behaviour.policy.prepare()
     assembler.give(optional_fields=assembler.build("optional_fields") | behaviour.optional_fields)
     buffer = assembler.build("buffer")
     recorder = recorder_of(composed, env, assembler.build("optional_fields"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from ..registry import ENVS, require
 from .adapter import LiftedEnv
 from .parallel_api import ParallelConfig, ParallelTeam
 from .team import Scalarisation
+
+log = logging.getLogger("phalanx.envs")
 
 
 @ENVS.register("mamujoco")
@@ -40,9 +43,16 @@ class MujocoEnv(LiftedEnv):
         super().__init__(make, num_envs=num_envs, seed=seed, config=config)
 
 
+@functools.cache
+def _warn_once(text: str) -> None:
+    log.warning("MuJoCo: %s", text.strip())
+
+
 def _team(config: MujocoEnv.Config) -> ParallelTeam:
     part = "env mamujoco"
     module: Any = require("gymnasium_robotics", "mamujoco", part).mamujoco_v1
+    # MuJoCo says what it dislikes of a robot's file for each copy of it, past Python's own warnings.
+    require("mujoco", "mamujoco", part).set_mju_user_warning(_warn_once)
 
     def build(**make_args: Any) -> Any:
         try:

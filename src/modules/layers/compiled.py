@@ -6,12 +6,16 @@ are loops. Axes: M moments, N positions, D embedding, h heads. All arrays are fl
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger("phalanx.modules")
 
 Array = NDArray[np.float32]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +31,18 @@ _OPTIONS: dict[str, Any] = {
 
 def _jit(function: F) -> F:
     return cast(F, numba.njit(**_OPTIONS)(function))
+
+
+def call(kernel: Any, *args: Any) -> Any:
+    """A kernel's answer. Its first one on a machine takes long, which is said before."""
+    if not kernel.overloads and not kernel._cache._cache_file._load_index():
+        _announce()
+    return kernel(*args)
+
+
+@functools.cache
+def _announce() -> None:
+    log.info("decoding on the CPU: compiling, once on this machine, for up to a minute ...")
 
 
 # Plain tuples: a call looks longer at named ones than it takes to normalise.

@@ -167,8 +167,8 @@ class _BlockInLoops(_Block):
         parts = _array(entered).reshape(len(entered), -1, kept.shape[-1])
         given = (i, parts, kept, queries[i], residuals[i], self._layers)
         if self._head is None:
-            return torch.from_numpy(compiled.decode(*given))
-        outputs = compiled.decode_to_outputs(*given, self._head_layers)
+            return torch.from_numpy(compiled.call(compiled.decode, *given))
+        outputs = compiled.call(compiled.decode_to_outputs, *given, self._head_layers)
         return self._last.with_scale(torch.from_numpy(outputs))
 
     def choose_all(self, table: Tensor, offsets: Tensor) -> Tensor:
@@ -176,7 +176,9 @@ class _BlockInLoops(_Block):
         parts = _array(table).reshape(len(table), -1, self._kept.shape[-1])
         kept, queries, residuals = self._arrays
         given = (parts, _array(offsets.transpose(0, 1)), kept, queries, residuals)
-        return torch.from_numpy(compiled.decode_choices(*given, self._layers, self._head_layers))
+        return torch.from_numpy(
+            compiled.call(compiled.decode_choices, *given, self._layers, self._head_layers)
+        )
 
 
 def _array(x: Tensor) -> compiled.Array:

@@ -95,7 +95,7 @@ class TransformerPolicy(StochasticPolicy):
         self._config, self.n_agents = config, spec.n_agents
         self.distribution = distribution_of(spec)
         self._action_shape, self._outputs = spec.action_shape, spec.policy_outputs
-        self._choices = spec.choices
+        self._choices, self._mask_dim = spec.choices, spec.mask_dim
         D, agents = config.n_embd, spec.n_agents if config.obs_agent_id else 0
         self.embed = NormedMLP([spec.obs_dim], [D], "gelu", agents=agents)
         blocks = config.n_block if config.encoder == "attention" else 0
@@ -226,6 +226,11 @@ class TransformerPolicy(StochasticPolicy):
             actions.append(self.distribution.choose(decoding.step(i, entered), offset))
             token = tokens_of(actions[-1], self._choices)
         return torch.stack(actions, dim=1)
+
+    def prepare(self) -> None:
+        """Compile what decoding needs on this device, before anybody counts the time."""
+        rep = next(self.parameters()).new_zeros(1, self.n_agents, self._config.n_embd)
+        self.decode(rep, rep.new_ones(1, self.n_agents, self._mask_dim, dtype=torch.bool), None)
 
     def _table(self) -> Tensor:
         """Embeddings (A + 1, D) of all tokens of discrete actions."""

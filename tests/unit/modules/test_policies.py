@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
 
 from phalanx.data.chunks import Chunks, Cutting
 from phalanx.modules.agents.base import Agent
+from phalanx.modules.layers import compiled
 from phalanx.modules.policies.base import Seen, StochasticPolicy
 from phalanx.registry import AGENTS, POLICIES
 
@@ -162,3 +164,27 @@ def test_a_row_starts_with_what_the_data_know_of_it(name: str) -> None:
     assert start.keys() <= fresh.keys()  # what the policy does not ask for is left out
     for key, value in start.items():
         assert torch.equal(value, window.get(key, fresh[key]))
+
+
+def test_decoding_is_compiled_by_prepare_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    policy = assemble(policy="transformer").build("policy")
+    policy.prepare()
+    before = [*compiled.decode_choices.overloads]
+    seen = Seen.of(random_batch(), 0)
+    policy.act(seen, policy.init_carry(3, CPU), 0, True, torch.Generator())
+    assert before == [*compiled.decode_choices.overloads]
+
+    class Kernel:
+        overloads: ClassVar[dict[str, str]] = {}
+
+        class _cache:  # noqa: N801
+            class _cache_file:  # noqa: N801
+                _load_index = staticmethod(dict)
+
+        def __call__(self, x: int) -> int:
+            return x + 1
+
+    compiled._announce.cache_clear()
+    with caplog.at_level("INFO", "phalanx"):
+        assert [compiled.call(Kernel(), x) for x in (1, 2)] == [2, 3]
+    assert [r.message.split(":")[0] for r in caplog.records] == ["decoding on the CPU"]
