@@ -14,7 +14,7 @@ import logging
 import os
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,14 @@ log = logging.getLogger("phalanx.checkpoint")
 
 FORMAT = 2
 _ARRAY = "__ndarray__"
+_FILES = {"state.pt", "replay.pt"}
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "t_env": lambda t: isinstance(t, int) and t >= 0,
+    "recorded": lambda at: at is None or (isinstance(at, int) and at >= 0),
+    "config": lambda config: isinstance(config, dict),
+    "sha256": lambda sums: isinstance(sums, dict) and "state.pt" in sums and set(sums) <= _FILES,
+}
+"""What the entries of a meta.json must be that are relied on."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,12 @@ def read_meta(folder: Path) -> dict[str, Any]:
         )
     if meta.get("checksum") != _checksum(meta):
         raise CheckpointError(f"{file} is damaged: it is not what was written (checksum)")
+    odd = [key for key, fits in _FITS.items() if key not in meta or not fits(meta[key])]
+    if odd:
+        raise CheckpointError(
+            f"{file} is not as this version writes it ({', '.join(odd)}), though its checksum fits: somebody "
+            "has changed it. Use the checkpoint as it was made"
+        )
     return meta
 
 
@@ -324,6 +338,12 @@ def find_checkpoint(path: Path) -> Path:
         return found
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}: there is no such folder")
+    if any(path.glob("agent.th")) or any(path.glob("[0-9]*/agent.th")):
+        raise CheckpointError(
+            f"{path} holds networks that PyMARL saved (agent.th), without the config, the optimiser or the "
+            "replay they belong to; they fit no part here. Train again, with PyMARL's YAML if you like "
+            "(--config=path/to/qmix.yaml), and `phalanx evaluate RUN` plays what comes of it."
+        )
     raise CheckpointError(
         f"no checkpoint at {path}: neither it nor checkpoints/latest in it is one. A run writes its first "
         "after save_model_interval steps, or when it is stopped with Ctrl-C."

@@ -131,13 +131,16 @@ def _print_part(kind: str, name: str) -> None:
 
 def _type(info: FieldInfo) -> str:
     """A field's type and limits, as a user would say them."""
-    limits = [
+    return " ".join([_type_name(info.annotation), _limits(info)]).strip()
+
+
+def _limits(info: FieldInfo) -> str:
+    return ", ".join(
         f"{sign} {getattr(limit, name)}"
         for limit in info.metadata
         for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
         if hasattr(limit, name)
-    ]
-    return " ".join([_type_name(info.annotation), ", ".join(limits)]).strip()
+    )
 
 
 def _type_name(annotation: Any) -> str:
@@ -148,6 +151,11 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(_type_name(a) for a in inner)
     if annotation is type(None):
         return "null"
+    if origin is typing.Annotated:
+        limits = [_limits(limit) for limit in inner[1:] if isinstance(limit, FieldInfo)]
+        return " ".join([_type_name(inner[0]), *limits])
+    if origin is list:
+        return f"list[{_type_name(inner[0])}]"
     return getattr(annotation, "__name__", str(annotation)) if not inner else str(annotation)
 
 

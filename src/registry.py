@@ -28,7 +28,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from .catalogue import shipped_parts
 from .errors import (
@@ -61,6 +61,9 @@ def _absolute(path: str) -> str:
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 """A path that means the same from any working directory; empty stays empty."""
+
+Widths = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+"""Widths of layers one behind the other, at least one."""
 
 
 class Registry(Generic[T]):
@@ -246,7 +249,7 @@ def reachable_kinds(chosen: Mapping[str, str]) -> list[str]:
     """Kinds that take part in a run, given the part chosen for each kind; roots first.
 
     Raises:
-        RegistryError: a part needs a kind for which none is chosen.
+        RegistryError: a part, or every run, needs a kind for which none is chosen.
     """
     found: list[str] = []
     queue = list(ROOT_KINDS)
@@ -255,6 +258,9 @@ def reachable_kinds(chosen: Mapping[str, str]) -> list[str]:
         if kind in found:
             continue
         found.append(kind)
+        if kind not in chosen:  # only a root; those that others ask for were looked for below
+            choices = _choices(kind, REGISTRIES[kind].names())
+            raise RegistryError(f"every run needs a {kind}, and none is chosen: add {choices}.")
         asks = needs(REGISTRIES[kind].get(chosen[kind]))
         for other in asks:
             if other not in chosen:

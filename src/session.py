@@ -474,8 +474,13 @@ def open_run(
     words = _Words(updates)
     try:
         path = find_checkpoint(run)
-    except CheckpointError:
-        run = _run_folder(words.results, str(run))
+    except CheckpointError as fault:
+        try:
+            run = _run_folder(words.results, str(run))
+        except TrackingError:
+            if not Path(run).is_dir():
+                raise
+            raise fault from None  # there is such a folder, and what is wrong with it is known
         path = find_checkpoint(run)
     if isinstance(which, int):
         path = checkpoint_of_step(path, which)

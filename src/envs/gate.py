@@ -15,6 +15,8 @@ from .protocol import Env, EnvSpec, Film, Filmable, Player, Scripted, Timestep
 
 log = logging.getLogger("phalanx.envs")
 
+_said: set[str] = set()
+
 
 class Expected(NamedTuple):
     """What one field of a timestep has to be."""
@@ -94,11 +96,12 @@ def close_quietly(env: Any, name: str) -> None:
     try:
         env.close()
     except (Exception, SystemExit) as error:
-        log.warning(
-            "env %s failed in close(): %s. Nothing of the run is lost by that.",
-            name,
-            own_words(error),
+        said = (
+            f"env {name} failed in close(): {own_words(error)}. Nothing of the run is lost by that."
         )
+        if said not in _said:  # many copies, one line
+            _said.add(said)
+            log.warning("%s", said)
 
 
 class Gate:

@@ -259,9 +259,18 @@ def _prepare(target: Target) -> tuple[str, dict[str, Any]]:
         return target.uri(), default_table(db)
 
 
+def checked_port(port: int) -> int:
+    """A port that there can be.
+
+    Raises:
+        TrackingError: it is none.
+    """
+    if not 0 < port < 65536:
+        raise TrackingError(f"--port {port}: expected a number from 1 to 65535")
+    return port
+
+
 def _free_port(first: int) -> int:
-    if not 0 < first < 65536:
-        raise TrackingError(f"--port {first}: expected a number from 1 to 65535")
     for port in range(first, min(first + 100, 65536)):
         with socket.socket() as s:
             if s.connect_ex((HOST, port)) != 0:

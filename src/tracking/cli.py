@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import TrackingError
 from . import server
-from .board import FIRST_PORT, Board
+from .board import FIRST_PORT, Board, checked_port
 from .copying import copy_database
 from .export import FORMATS
 from .filters import parse_filter, select, sort
@@ -275,7 +275,8 @@ def _target(arguments: argparse.Namespace) -> Target | None:
 
 def _board(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    board = Board(_required_target(arguments), arguments.results, arguments.port)
+    port = checked_port(arguments.port)  # before a database is started for it
+    board = Board(_required_target(arguments), arguments.results, port)
     print(f"Omniboard shows the runs at {board.url} (Ctrl-C ends it)", flush=True)
     try:
         status = board.process.wait()

@@ -161,3 +161,8 @@ def test_missing_checkpoint_says_where_it_looked(tmp_path: Path) -> None:
         find_checkpoint(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="checkpoints/latest"):
         find_checkpoint(tmp_path)
+    (tmp_path / "2000050").mkdir()
+    (tmp_path / "2000050" / "agent.th").touch()
+    for folder in (tmp_path, tmp_path / "2000050"):
+        with pytest.raises(CheckpointError, match=r"that PyMARL saved .* Train again"):
+            find_checkpoint(folder)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
 from ...errors import ConfigError
-from ...registry import AGENTS, PartConfig
+from ...registry import AGENTS, PartConfig, Widths
 from ..layers.gru import PackedGRU
 from ..layers.normed import ActionHead, Activation, NormedMLP
 from ..layers.one_hot import one_hot_actions
@@ -70,7 +70,7 @@ class NormedAgent(Agent):
     """
 
     class Config(PartConfig):
-        hidden_dims: list[int] = Field([64, 64], min_length=1, description="widths of the layers")
+        hidden_dims: Widths = Field([64, 64], description="widths of the layers")
         activation: Activation = Field("relu", description="behind every layer: relu | gelu")
         recurrent: bool = Field(False, description="a GRU behind the layers, as wide as the last")
         share_parameters: bool = Field(True, description="one network for all agents, or one each")

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
-from ...registry import CRITICS, PartConfig
+from ...registry import CRITICS, PartConfig, Widths
 from ..layers.one_hot import one_hot_actions
 from .base import ActionCritic
 
@@ -20,7 +20,7 @@ class ActionValueCritic(ActionCritic):
     """
 
     class Config(PartConfig):
-        hidden_dims: list[int] = Field([128, 128], min_length=1, description="widths of the layers")
+        hidden_dims: Widths = Field([128, 128], description="widths of the layers")
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()

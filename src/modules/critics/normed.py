@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...envs.protocol import EnvSpec
-from ...registry import CRITICS, PartConfig
+from ...registry import CRITICS, PartConfig, Widths
 from ..layers.normed import Activation, NormedMLP, linear
 from .base import Critic
 
@@ -30,7 +30,7 @@ class NormedCritic(Critic):
             ge=1,
             description="states and observations the critic sees at once: the present ones and those before",
         )
-        hidden_dims: list[int] = Field([64, 64], min_length=1, description="widths of the layers")
+        hidden_dims: Widths = Field([64, 64], description="widths of the layers")
         activation: Activation = Field("relu", description="behind every layer: relu | gelu")
 
         @model_validator(mode="after")

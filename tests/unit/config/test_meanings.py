@@ -192,6 +192,14 @@ def test_what_could_not_be_kept_is_refused(word: str, message: str) -> None:
     assert message in refused("qmix", "gymma", word)
 
 
+@pytest.mark.parametrize("config", ["mappo", "coma"])
+def test_no_layer_is_empty(config: str) -> None:
+    for value in ("[8,0]", "[]", "[-1]"):
+        message = refused(config, "matrix", f"critic_args.hidden_dims={value}")
+        assert message.startswith("critic_args.hidden_dims")
+        assert "at least 1" in message or "greater than or equal to 1" in message
+
+
 def test_plain_values_pass() -> None:
     assert not list(not_plain({"a": [1, 2.5, None, True, {"b": "x"}]}, "x"))
 
