@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..modules.layers.packing import Packing
 from ..modules.mixers.base import of_actions
 from ..modules.policies.base import StochasticPolicy
-from ..registry import LEARNERS, PartConfig
+from ..registry import LEARNERS, PartConfig, Widths
 from .advantages import masked_mean
 from .base import Learner, frozen_copy
 from .optimiser import AdamW
@@ -133,7 +133,7 @@ class OMIGALearner(Learner):
             description="share of the online weights that goes into the target networks at each update",
         )
         entropy_coef: float = Field(0.0, ge=0, description="weight of the policy's entropy")
-        value_hidden: list[int] = Field([256, 256], description="widths of the values' layers")
+        value_hidden: Widths = Field([256, 256], description="widths of the values' layers")
         mix_hidden: int = Field(64, ge=1, description="width of the layer that weighs agents")
         grad_norm_clip: float = Field(
             1.0, gt=0, description="largest norm of the policy's, and of the values', gradient"
