@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from .checkpoint import restoring
 from .config import Composed
+from .config.phases import handed_on
 from .data.buffer import Buffer
 from .data.dataset.recorder import RecordedBuffer, Recorder
 from .envs.gate import gated
@@ -25,7 +26,10 @@ from .seeding import named_seed
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one run. The learner holds what it asked for (policy, mixer, world model ...)."""
+    """The parts of one run, or of one of its phases.
+
+    The learner holds what it asked for (policy, mixer, world model ...); ``built`` has all of them by kind.
+    """
 
     env: Env
     spec: EnvSpec
@@ -36,6 +40,7 @@ class Parts:
     runner: Runner
     device: torch.device
     recorder: Recorder | None = None
+    built: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -53,6 +58,14 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and available else "cpu")
 
 
+def seed_of(composed: Composed) -> int:
+    """What the random streams of a run, or of the phase it is in, follow from."""
+    run = composed.run
+    if not composed.phases or run.phase == composed.phases[0].run.phase:
+        return run.seed
+    return named_seed(run.seed, f"phase {run.phase}")
+
+
 def make_env(composed: Composed, copies: int, purpose: str) -> Env:
     """A batch of ``copies`` of the chosen environment.
 
@@ -62,7 +75,7 @@ def make_env(composed: Composed, copies: int, purpose: str) -> Env:
     part: Any
     part, config = ENVS.get(composed.chosen["env"]), composed.parts["env"]
     own = getattr(config, "seed", None)
-    seed = named_seed(composed.run.seed if own is None else own, purpose)
+    seed = named_seed(seed_of(composed) if own is None else own, purpose)
     make = functools.partial(part, config, num_envs=copies, seed=seed)
     return gated(make, composed.chosen["env"])
 
@@ -85,7 +98,7 @@ def build_player(
     """
     torch.set_num_threads(composed.run.torch_threads)
     assembler = Assembler(
-        composed.chosen, composed.parts, spec=spec, seed=composed.run.seed, device=device
+        composed.chosen, composed.parts, spec=spec, seed=seed_of(composed), device=device
     )
     behaviour: Behaviour = assembler.build("behaviour")
     behaviour.to(device)
@@ -95,15 +108,23 @@ def build_player(
     return behaviour
 
 
-def build(composed: Composed) -> Parts:
+def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> Parts:
     """Build the environments and all parts around them, the same way for the same seed.
 
     Whatever is wrong with the map, the memory or an optional dependency shows here.
+
+    Args:
+        composed: the run, in one of its phases if it has some.
+        before: the phase before and its parts, of which some go on in this one.
+
+    Raises:
+        ConfigError: what goes on cannot be gone on with.
     """
     torch.set_num_threads(composed.run.torch_threads)
     plays = RUNNERS.get(composed.chosen["runner"]).plays
     env = make_env(composed, num_envs(composed) if plays else 1, "env")
-    torch.manual_seed(named_seed(composed.run.seed, "init"))
+    seed = seed_of(composed)
+    torch.manual_seed(named_seed(seed, "init"))
     device = choose_device(composed.run.device)
     # What the world model asks for decides which optional fields are kept, so it is built first.
     assembler = Assembler(
@@ -111,11 +132,16 @@ def build(composed: Composed) -> Parts:
         composed.parts,
         env=env,
         spec=env.spec,
-        seed=composed.run.seed,
+        seed=seed,
         device=device,
         optional_fields=frozenset(),
     )
+    if before is not None:
+        going_on = handed_on(before[0], composed)
+        assembler.give(**{k: v for k, v in before[1].built.items() if k in going_on})
     learner = assembler.build("learner")
+    if before is not None:
+        learner.go_on_from(before[1].learner)
     if "world_model" in composed.chosen:
         world_model = assembler.build("world_model")
         assembler.give(optional_fields=getattr(world_model, "optional_fields", frozenset()))
@@ -140,4 +166,5 @@ def build(composed: Composed) -> Parts:
         runner=assembler.build("runner"),
         device=device,
         recorder=recorder,
+        built=assembler.parts(composed.chosen),
     )

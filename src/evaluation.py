@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .build import build_player, choose_device, make_env, num_envs
+from .build import build_player, choose_device, make_env, num_envs, seed_of
 from .checkpoint import find_checkpoint, open_checkpoint, read_meta
 from .config import Composed
 from .envs.protocol import Env, Filmable
@@ -84,7 +84,7 @@ class Tester:
     def _ensure_rollout(self) -> Rollout:
         if self._rollout is None:
             env = make_env(self._composed, self._copies, "test_env")
-            generator = named_generator(self._composed.run.seed, "test_act", self._device)
+            generator = named_generator(seed_of(self._composed), "test_act", self._device)
             self._rollout = Rollout(env, self._behaviour, generator, self._device)
         return self._rollout
 

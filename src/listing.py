@@ -33,8 +33,20 @@ def print_composed(composed: Composed) -> None:
         table.add_row(key, repr(value), origin, description)
     console = _console()
     console.print(table)
+    for phase in composed.phases[1:]:
+        _print_phase(phase, composed, console)
     for note in composed.notes:
         console.print(note, style="dim", markup=False, highlight=False)
+
+
+def _print_phase(phase: Composed, first: Composed, console: Console) -> None:
+    """What a phase has otherwise than the first one, which was printed whole."""
+    there, table = first.full_keys(), _table("key", "value", "origin", "description")
+    for key, (value, origin, description) in phase.full_keys().items():
+        if key not in there or there[key][0] != value:
+            table.add_row(key, repr(value), origin, description)
+    console.print(f"phase {phase.run.phase}, where it differs:", markup=False, highlight=False)
+    console.print(table)
 
 
 def print_list(arguments: Sequence[str], updates: Sequence[str] = ()) -> None:

@@ -22,7 +22,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
@@ -378,6 +378,10 @@ class Assembler:
     def give(self, **given: Any) -> None:
         """Add or replace what parts built from now on may ask for."""
         self._given |= given
+
+    def parts(self, kinds: Iterable[str]) -> dict[str, Any]:
+        """Those of these kinds that exist by now."""
+        return {kind: self._given[kind] for kind in kinds if kind in self._given}
 
     def build(self, kind: str) -> Any:
         """The part chosen for ``kind``; built on the first call, with all it needs.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .build import build
 from .checkpoint import (
     Checkpoint,
     checkpoint_of_step,
@@ -24,6 +23,7 @@ from .config import Composed, compose, compose_stored
 from .errors import CheckpointError, ConfigError, DivergedError, TrackingError
 from .evaluation import evaluate_checkpoint, film_folder
 from .interrupt import terminated_like_interrupted
+from .phases import Phases
 from .plugins import unfamiliar
 from .registry import SINKS
 from .tracking.claim import Claim, claim_planned, claim_run
@@ -100,16 +100,18 @@ def train_planned(
         composed = compose_stored(
             config, origin, [*updates, f"local_results_path={directory.parent.parent}"]
         )
+        goes_on = claim.resumed and has_checkpoint(claim.directory)
+        checkpoint = None
+        if goes_on or composed.run.checkpoint_path:
+            checkpoint = open_checkpoint(
+                claim.directory if goes_on else Path(composed.run.checkpoint_path)
+            )
+            composed = _in_phase_of(checkpoint, composed)
         start = _built(composed, claim.directory.parent.parent)
-        start.claim = claim
+        start.claim, start.checkpoint, start.goes_on = claim, checkpoint, goes_on
         start.tracker.watch = watch
-        if claim.resumed and has_checkpoint(claim.directory):
-            start.checkpoint = open_checkpoint(claim.directory)
-            start.trainer.load(start.checkpoint.state)
-            start.goes_on = True
-        elif composed.run.checkpoint_path:
-            start.checkpoint = open_checkpoint(Path(composed.run.checkpoint_path))
-            start.trainer.load(start.checkpoint.state, same_run=False)
+        if checkpoint is not None:
+            start.trainer.load(checkpoint.state, same_run=goes_on)
     except BaseException:
         claim.release()
         raise
@@ -140,14 +142,23 @@ def _yes_or_no(key: str, text: str) -> bool:
 class _Start:
     """A run that can begin: all of it was built, and nothing is recorded yet."""
 
-    composed: Composed
-    trainer: Trainer
+    phases: Phases
     tracker: _Tracker
     results: Path
     checkpoint: Checkpoint | None = None
     sinks: Mapping[str, Sink] = field(default_factory=dict)
     claim: Claim | None = None
     goes_on: bool = False  # the checkpoint is of the very run whose folder is claimed
+
+    @property
+    def trainer(self) -> Trainer:
+        """Of the phase that the run is in."""
+        return self.phases.trainer
+
+    @property
+    def composed(self) -> Composed:
+        """The run, in that phase."""
+        return self.phases.composed
 
 
 def _begun(config: str | None, env_config: str | None, words: _Words) -> _Start:
@@ -186,8 +197,7 @@ def _built(composed: Composed, results: Path) -> _Start:
     # Before anything is recorded: an unknown map or too large a buffer is no run.
     sinks = {name: SINKS.get(name)() for name in composed.run.sinks}
     tracker = _Tracker(Console())
-    trainer = Trainer(composed, build(composed), tracker, results)
-    return _Start(composed, trainer, tracker, results, sinks=sinks)
+    return _Start(Phases(composed, tracker, results), tracker, results, sinks=sinks)
 
 
 def _composed(
@@ -195,8 +205,14 @@ def _composed(
 ) -> Composed:
     """The checkpoint's config with the words on top, unless ``--config`` says otherwise."""
     if config is not None:
-        return compose(config, env_config, words.updates)
+        return _in_phase_of(checkpoint, compose(config, env_config, words.updates))
     return _stored(checkpoint, words)
+
+
+def _in_phase_of(checkpoint: Checkpoint, composed: Composed) -> Composed:
+    """The run in the phase that the checkpoint was made in, where it has phases."""
+    phase = checkpoint.config.get("phase")
+    return composed.phase(phase) if composed.phases and phase else composed
 
 
 def _stored(checkpoint: Checkpoint, words: _Words) -> Composed:
@@ -236,7 +252,7 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> Trained:
     if start.claim is not None and start.goes_on and checkpoint is not None:
         recorded = SpooledRun.read(start.claim.directory)
         ended = recorded is not None and recorded.run["status"] == "COMPLETED"
-        if ended and trainer.t_env >= run.t_max:
+        if ended and trainer.t_env >= run.t_max and start.composed.following is None:
             trainer.close()
             start.claim.release()
             print(
@@ -252,7 +268,7 @@ def _train(start: _Start, sacred_options: Sequence[str]) -> Trained:
         result: Mapping[str, float] = run_experiment(
             lambda handle: _body(start, handle),
             name=run.name,
-            config=start.composed.nested(),
+            config=start.composed.last.nested(),
             sacred_options=list(sacred_options),
             results_dir=start.results,
             mongo_url=run.mongo_url,
@@ -278,14 +294,12 @@ def _body(start: _Start, handle: RunHandle) -> dict[str, float]:
     handle.info["engine"] = handle.info["env"].get("engine", "")
     handle.info["device"] = str(trainer.parts.device)
     task = task_name(start.composed.nested())
-    handle.info["clock"] = f"{trainer.unit}s"
-    console.start(run.t_max, f"{run.name} on {task}, run {handle.run_id}", trainer.unit)
     began = time.perf_counter()
     try:
-        result = trainer.run()
+        result = _trained(start, handle, f"{run.name} on {task}, run {handle.run_id}")
     except (KeyboardInterrupt, DivergedError) as stopped:
         console.close()
-        print(hints.after_stop(trainer.now, stopped))
+        print(hints.after_stop(start.trainer.now, stopped))
         raise
     finally:
         console.close()
@@ -293,6 +307,21 @@ def _body(start: _Start, handle: RunHandle) -> dict[str, float]:
     handle.set_result(result.get("battle_won_mean", result["return_mean"]))
     print(hints.epilogue(result, minutes))
     return result
+
+
+def _trained(start: _Start, handle: RunHandle, title: str) -> dict[str, float]:
+    """All that is left of the run's phases; metrics of the last one's last test."""
+    console = start.tracker.console
+    while True:
+        trainer, run = start.trainer, start.composed.run
+        handle.info["clock"] = f"{trainer.unit}s"
+        phase = f", phase {run.phase}" if run.phase else ""
+        console.start(run.t_max, title + phase, trainer.unit)
+        result = trainer.run()
+        if not start.phases.follow():
+            return result
+        log.info("phase %s has ended at %s", run.phase, trainer.now)
+        console.close()
 
 
 def _note_changes(start: _Start, handle: RunHandle) -> None:
@@ -304,7 +333,8 @@ def _note_changes(start: _Start, handle: RunHandle) -> None:
     changed = {
         key: [before.get(key), now.get(key)]
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key.partition(".")[0] not in passed_over
+        if before.get(key) != now.get(key)
+        and not passed_over & {key.partition(".")[0], key.rpartition(".")[2]}
     }
     if not changed:
         return
@@ -341,7 +371,7 @@ class _Hints:
 
     def epilogue(self, result: Mapping[str, float], minutes: float) -> str:
         """What came out, and where to look."""
-        trainer, handle = self._start.trainer, self._handle
+        handle = self._handle
         won = (
             f"test win rate {result['battle_won_mean']:.0%}, "
             if "battle_won_mean" in result
@@ -358,7 +388,7 @@ class _Hints:
         if self._has_checkpoint():
             lines += [
                 f"  evaluate:  {self._evaluate(folder)}",
-                f"  go on:     {self._resume(f't_max={2 * trainer.run_config.t_max}')}",
+                f"  go on:     {self._resume(self._longer())}",
             ]
         return "\n".join(lines)
 
@@ -380,6 +410,10 @@ class _Hints:
             if trainer.unit == "update"
             else f"{trainer.t_env} {trainer.unit}s and {updates}"
         )
+
+    def _longer(self) -> str:
+        run = self._start.trainer.run_config
+        return f"{run.phase}.t_max={2 * run.t_max}" if run.phase else f"t_max={2 * run.t_max}"
 
     def _has_checkpoint(self) -> bool:
         return (self._handle.directory / "checkpoints" / "latest").exists()

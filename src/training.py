@@ -61,7 +61,7 @@ class Clock:
 
 
 class Trainer:
-    """One training run.
+    """One training run, or one phase of a run.
 
     Args:
         composed: what to run.
@@ -72,6 +72,8 @@ class Trainer:
 
     def __init__(self, composed: Composed, parts: Parts, tracker: Tracker, folder: Path) -> None:
         self.composed, self.parts = composed, parts
+        # Numbers of the last phase have their plain names, as of a run without phases.
+        self._prefix = "" if composed.following is None else f"{composed.run.phase}_"
         self.tracker, self.folder = tracker, folder
         run = self.run_config = composed.run
         self.tester = Tester(composed, parts.behaviour, parts.device, run.test_nepisode)
@@ -124,8 +126,9 @@ class Trainer:
 
     @property
     def now(self) -> str:
-        """How far the run is: ``step 1000``."""
-        return f"{self.unit} {self.t_env}"
+        """How far the run is: ``step 1000``, or ``update 500 of phase offline``."""
+        phase = self.run_config.phase
+        return f"{self.unit} {self.t_env}" + (f" of phase {phase}" if phase else "")
 
     @property
     def last_test(self) -> dict[str, float]:
@@ -183,7 +186,7 @@ class Trainer:
         start = time.perf_counter()
         self.tester.play(self.t_env)
         metrics = self.tester.means()
-        self.tracker.log_many(metrics, self.t_env, prefix="test_")
+        self.tracker.log_many(metrics, self.t_env, prefix=f"{self._prefix}test_")
         if self.best_score is None or score(metrics) > self.best_score:
             self.best_score = score(metrics)
             if self.run_config.save_model and self.t_env > 0:
@@ -200,7 +203,7 @@ class Trainer:
         metrics |= self.parts.buffer.metrics()
         metrics["n_updates"] = float(self.n_updates)
         elapsed = time.perf_counter() - self._reported
-        self.tracker.log_many(metrics, self.t_env)
+        self.tracker.log_many(metrics, self.t_env, prefix=self._prefix)
         self._seconds["log"] += time.perf_counter() - start
         self.tracker.report(self.t_env, self._split(elapsed))
         self._reported, self._logged_at = time.perf_counter(), self.t_env
@@ -241,7 +244,7 @@ class Trainer:
         if self.parts.recorder is not None:
             state["recorder"] = self.parts.recorder.state_dict()
         self._write("latest", state, recorded)
-        kept = f"step_{self.t_env}"
+        kept = f"{self._prefix}step_{self.t_env}"
         if self.run_config.keep_models and not (self.folder / "checkpoints" / kept).exists():
             self._write(kept, self._networks())
         self._seconds["log"] += time.perf_counter() - start

@@ -16,6 +16,7 @@ from ..errors import ConfigError, PhalanxError
 from ..plugins import load_plugins, located
 from ..registry import ENVS, REGISTRIES, PartConfig, misfits
 from .overrides import matching
+from .phases import phases_of, refuse_unfit, told
 from .pymarl import translated
 from .routing import Faults, Router, checked, choose
 from .schema import RunConfig
@@ -30,6 +31,7 @@ from .sources import (
 )
 
 DEFAULT_ENV = "sc2"
+_OTHERS = "phase_configs"  # in what is stored: the phases that the run is not in
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Composed:
         parts: config slice for every kind in use.
         origins: where each value was written, by full key; absent for a part's own default.
         notes: one line for each value of a file that this composition does not use.
+        phases: of a run that has some, each of them, in order; this is the one that the run is in.
     """
 
     run: RunConfig
@@ -49,9 +52,51 @@ class Composed:
     parts: dict[str, PartConfig]
     origins: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    phases: tuple[Composed, ...] = ()
+
+    def phase(self, name: str) -> Composed:
+        """The run in another of its phases.
+
+        Raises:
+            ConfigError: it has no such phase.
+        """
+        for phase in self.phases:
+            if phase.run.phase == name:
+                return replace(phase, phases=self.phases)
+        there = ", ".join(phase.run.phase for phase in self.phases) or "none"
+        raise ConfigError(f"this run has no phase {name!r}; its phases are: {there}.")
+
+    @property
+    def following(self) -> Composed | None:
+        """The run in its next phase, None in the last one."""
+        names = [phase.run.phase for phase in self.phases]
+        later = names[names.index(self.run.phase) + 1 :] if names else []
+        return self.phase(later[0]) if later else None
+
+    @property
+    def last(self) -> Composed:
+        """The run in its last phase."""
+        return self.phase(self.phases[-1].run.phase) if self.phases else self
 
     def nested(self) -> dict[str, Any]:
-        """Plain nested dict, the form that is stored: run keys, ``mixer: qmix``, ``mixer_args: {...}``."""
+        """Plain nested dict, the form that is stored: run keys, ``mixer: qmix``, ``mixer_args: {...}``.
+
+        What differs in other phases is below ``phase_configs``, by name.
+        """
+        stored = self._alone()
+        if self.phases:
+            stored[_OTHERS] = {
+                phase.run.phase: {
+                    key: value
+                    for key, value in phase._alone().items()
+                    if key not in stored or stored[key] != value
+                }
+                for phase in self.phases
+                if phase.run.phase != self.run.phase
+            }
+        return stored
+
+    def _alone(self) -> dict[str, Any]:
         stored: dict[str, Any] = self.run.model_dump(mode="json")
         for kind, name in self.chosen.items():
             stored[kind] = name
@@ -87,7 +132,8 @@ def compose(config: str | None, env_config: str | None, words: Sequence[str] = (
         ConfigError: any unknown, misplaced, ambiguous or ill-typed key or value; lists all of them.
         RegistryError: a plugin that cannot be loaded.
     """
-    return _compose(*_read(config, env_config, words))
+    written, typed = _read(config, env_config, words)
+    return _compose(written, typed)
 
 
 def _read(
@@ -127,17 +173,30 @@ def compose_stored(stored: Mapping[str, Any], origin: str, words: Sequence[str] 
 
     A kind of part that was not there yet when it was stored is as default.yaml has it.
     """
-    written = [
-        replace(e, inherited=True)
-        for e in read_yaml(CONFIG_DIR / "default.yaml")
-        if e.key in REGISTRIES and e.key not in stored
+    typed = _with_located_plugins(read_words(words), Path.cwd())
+    others = {}
+    for phase, own in stored.get(_OTHERS, {}).items():
+        alike = {k: v for k, v in stored.items() if k not in own}
+        shared = [replace(e, inherited=True) for e in _entries(alike, origin)]
+        others[phase] = [*_defaults(stored), *shared, *_entries(own, origin)]
+    return _compose([*_defaults(stored), *_entries(stored, origin)], typed, others)
+
+
+def _defaults(stored: Mapping[str, Any]) -> list[Entry]:
+    entries = read_yaml(CONFIG_DIR / "default.yaml")
+    return [
+        replace(e, inherited=True) for e in entries if e.key in REGISTRIES and e.key not in stored
     ]
+
+
+def _entries(stored: Mapping[str, Any], origin: str) -> list[Entry]:
+    written = []
     for key, value in stored.items():
         if key.endswith("_args") and isinstance(value, Mapping):
             written += [Entry(f"{key}.{k}", v, origin) for k, v in value.items()]
-        else:
+        elif key != _OTHERS:
             written.append(Entry(key, value, origin))
-    return _compose(written, _with_located_plugins(read_words(words), Path.cwd()))
+    return written
 
 
 def plugins_of(words: Sequence[str]) -> list[str]:
@@ -218,8 +277,47 @@ def _last(entries: Sequence[Entry], key: str) -> Any:
     return next((e.value for e in reversed(entries) if e.key == key), None)
 
 
-def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
+def _compose(
+    written: list[Entry], typed: list[Entry], others: Mapping[str, list[Entry]] | None = None
+) -> Composed:
+    """Compose entries of files and of the command line.
+
+    Args:
+        others: entries of the files for phases that have their own; ``written`` is of the rest.
+    """
     load_plugins(_named_plugins(written + typed))
+    names, origin = phases_of(written + typed)
+    if not names:
+        return _attempted(written, typed).composed()
+    faults, phases = Faults(), list[Composed]()
+    unused = [0] * len(typed)
+    for name in names:
+        own = [*(others or {}).get(name, written), Entry("phase", name, origin)]
+        everywhere, here = told(typed, name, names)
+        # A word for all phases need not mean anything in each.
+        lenient = [replace(e, origin=origin, inherited=True) for e in everywhere]
+        router = _attempted(own, [*lenient, *here]).router
+        read = []
+        for i, entry in enumerate(everywhere):
+            try:
+                router.route(entry, [])
+                read.append(entry)
+            except ConfigError as error:
+                unused[i] += 1
+                if unused[i] == len(names):
+                    faults.append(str(error))
+        try:
+            phases.append(_attempted(own, [*read, *here]).composed())
+        except ConfigError as error:
+            faults.append(f"in phase {name}: {error}")
+    faults.raise_if_any()
+    refuse_unfit(phases)
+    at = _last(written, "phase") if others else names[0]
+    return replace(phases[0], phases=tuple(phases)).phase(at)
+
+
+def _attempted(written: list[Entry], typed: list[Entry]) -> _Attempt:
+    """All entries with their overrides applied."""
     both = translated([*written, *typed])
     written, typed = both[: len(written)], both[len(written) :]
     plain = [e for e in written if e.key != "overrides"]
@@ -233,7 +331,7 @@ def _compose(written: list[Entry], typed: list[Entry]) -> Composed:
         attempt = _Attempt(plain + matched + typed)
     attempt.faults += faults
     attempt.notes += notes
-    return attempt.composed()
+    return attempt
 
 
 class _Attempt:

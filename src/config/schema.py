@@ -22,6 +22,11 @@ class RunConfig(PartConfig):
         ge=0,
         description="where training ends, on the run's clock: environment steps; updates with runner=offline",
     )
+    phases: list[str] = Field(
+        [],
+        description="names of phases that follow each other, each composed with its own overrides; []: none",
+    )
+    phase: str = Field("", description="the phase that a config is of; set where there are phases")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where networks live; auto takes CUDA when there is any"
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import EpisodeBatch
-from ..errors import DivergedError
+from ..errors import ConfigError, DivergedError
 from .sums import MetricSums
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -121,6 +121,27 @@ class Learner(ABC):
                 if parameter.grad is not None and not parameter.grad.isfinite().all():
                     return f"the gradient of {owner} ({name}) is not finite"
         return "the norm of the gradient is not finite"
+
+    def go_on_from(self, earlier: Learner) -> None:
+        """Take over what an earlier phase's learner knew of the parts that both have.
+
+        That is the scale of a critic's values; weights are in the parts, and optimisers begin anew.
+
+        Raises:
+            ConfigError: the critic learnt in another scale than it would be read in.
+        """
+        critic = self.modules.get("critic")
+        if critic is None or critic is not earlier.modules.get("critic"):
+            return
+        mine, theirs = self.modules.get("value_norm"), earlier.modules.get("value_norm")
+        if type(mine) is not type(theirs):
+            raise ConfigError(
+                f"the critic goes on from one phase to the next, where its values are read in another scale "
+                f"({type(theirs).__name__}, then {type(mine).__name__}). Choose the same value_norm, "
+                "valuenorm being bc's, or another critic for one of the phases."
+            )
+        if mine is not None and theirs is not None:
+            mine.load_state_dict(theirs.state_dict())
 
     def metrics(self) -> dict[str, float]:
         """Means over the updates since the last call; waits for the device."""
