@@ -42,21 +42,21 @@ class LocalCopies:
     """Copies in this process: no overhead, and no protection from a game that crashes or hangs."""
 
     def __init__(self, make: Callable[[], SingleEnv], num_envs: int) -> None:
-        self._envs = [make() for _ in range(num_envs)]
-        self.spec, self.facts = self._envs[0].spec, self._envs[0].describe()
+        self.envs = [make() for _ in range(num_envs)]
+        self.spec, self.facts = self.envs[0].spec, self.envs[0].describe()
 
     def reset(self, seeds: Mapping[int, int]) -> dict[int, Seen | Failure]:
         """Start an episode with the given seed in each of these copies."""
-        return {c: _ask(self._envs[c].reset, seed) for c, seed in seeds.items()}
+        return {c: _ask(self.envs[c].reset, seed) for c, seed in seeds.items()}
 
     def step(self, actions: Mapping[int, list[Any]]) -> dict[int, Seen | Failure]:
         """Step each of these copies."""
-        return {c: _ask(self._envs[c].step, taken) for c, taken in actions.items()}
+        return {c: _ask(self.envs[c].step, taken) for c, taken in actions.items()}
 
     def close(self) -> None:
         """Close every copy, also when one of them fails to."""
-        while self._envs:
-            env = self._envs.pop()
+        while self.envs:
+            env = self.envs.pop()
             close_quietly(env, type(env).__name__)
 
 

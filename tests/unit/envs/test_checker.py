@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gymma": {"key": "lbforaging:Foraging-5x5-2p-1f-v3", "time_limit": 12},
     "lbf": {"key": "Foraging-5x5-3p-1f-v3", "time_limit": 12},
     "mamujoco": {"time_limit": 12},
+    "rware": {"time_limit": 12},
     "pettingzoo": {"key": "mpe2.simple_spread_v3", "time_limit": 12},
     "sc2": {"map_name": "3m", "engine": "embedded"},
 }
