@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 TEST_JOBS ?= 2
 RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=12000 test_interval=6000 log_interval=1000 save_model_interval=6000
 
-.PHONY: run test lint unit setup clean
+.PHONY: run test lint unit docs setup clean
 
 run: setup ## train VDFD on MMM2 for a few minutes
 	@$(PYTHON_IN_VENV) src/main.py $(RUN_ARGS)
@@ -18,6 +18,11 @@ lint: setup
 
 unit: setup
 	@$(PYTHON_IN_VENV) -m pytest tests --numprocesses=$(TEST_JOBS) --dist=loadfile
+
+docs: setup ## the documentation into docs/_build/html; warnings are errors
+	@$(PYTHON_IN_VENV) -c 'import sphinx, myst_parser' 2>/dev/null || $(PYTHON_IN_VENV) -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@$(PYTHON_IN_VENV) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 setup:
 	@bash .ci/setup

@@ -137,11 +137,11 @@ def _print_part(kind: str, name: str) -> None:
     for key, info in part.Config.model_fields.items():
         default = "(required)" if info.is_required() else repr(info.get_default())
         full = f"{kind}_args.{key}" if kind in REGISTRIES else key
-        table.add_row(full, _type(info), default, info.description or "")
+        table.add_row(full, type_of(info), default, info.description or "")
     console.print(table if table.row_count else "It has no keys.")
 
 
-def _type(info: FieldInfo) -> str:
+def type_of(info: FieldInfo) -> str:
     """A field's type and limits, as a user would say them."""
     return " ".join([_type_name(info.annotation), _limits(info)]).strip()
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from phalanx.catalogue import shipped_parts
 from phalanx.cli import COMMANDS, parse
 from phalanx.config import compose
+from phalanx.config.schema import RunConfig
+from phalanx.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -65,3 +69,20 @@ def test_commands_are_understood() -> None:
                 compose(parsed.config, parsed.env_config, parsed.updates)
         seen += 1
     assert seen > 10
+
+
+def test_the_page_of_keys_has_them_all() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "conf.py"))["keys_page"]()
+    for key in RunConfig.model_fields:
+        assert f"| `{key}` |" in page
+    for kind, registry in REGISTRIES.items():
+        for name in shipped_parts(registry.package):
+            assert f"\n### {kind}={name}\n" in page
+            for key in registry.get(name).Config.model_fields:
+                assert f"| `{kind}_args.{key}` |" in page
+
+
+def test_every_page_is_in_the_contents() -> None:
+    listed = set(re.findall(r"(?m)^[\w/]+$", (ROOT / "docs" / "index.md").read_text()))
+    pages = {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in PAGES[1:]}
+    assert pages - {"index", "keys"} <= listed
