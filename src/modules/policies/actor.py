@@ -16,7 +16,7 @@ from ..action_selectors.epsilon_greedy import linear_schedule
 from ..agents.base import Agent
 from ..agents.frames import none_before, with_those_before
 from ..layers.distributions import MASKED, distribution_of
-from .base import Evaluation, Seen, StochasticPolicy
+from .base import Evaluation, Proposal, Seen, StochasticPolicy
 
 
 def with_floor(logits: Tensor, avail_actions: Tensor, epsilon: float) -> Tensor:
@@ -80,16 +80,39 @@ class ActorPolicy(StochasticPolicy):
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions for what is ``seen``, and the next carry."""
-        obs, before = with_those_before(seen.obs, carry)
-        out = self.agent(obs, carry["last_actions"][:, None], carry["hidden"])
-        outputs = out.values[:, 0]
+        outputs, after = self._advance(seen, carry)
         if not test_mode:
             self._epsilon = self.epsilon(t_env)
             outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
         draws = None if test_mode and self._greedy else generator
         actions = self.draw(outputs, seen.avail_actions, draws)
-        last = actions + 1 if self._discrete else carry["last_actions"]
-        return actions, {"hidden": out.carry, "last_actions": last} | before
+        return actions, self._having_done(actions, after)
+
+    @torch.no_grad()
+    def propose(
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        generator: torch.Generator | None,
+    ) -> Proposal:
+        """What it would do, and how likely that was; the most likely actions without a generator."""
+        outputs, after = self._advance(seen, carry)
+        if generator is not None:
+            self._epsilon = self.epsilon(t_env)
+            outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
+        actions = self.draw(outputs, seen.avail_actions, generator)
+        log_prob, _ = self.distribution.log_prob(outputs, seen.avail_actions, actions)
+        return Proposal(actions, log_prob, self._having_done(actions, after))
+
+    def _advance(self, seen: Seen, carry: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs (B, N, K) for what is seen, and the carry but for the actions it leads to."""
+        obs, before = with_those_before(seen.obs, carry)
+        out = self.agent(obs, carry["last_actions"][:, None], carry["hidden"])
+        return out.values[:, 0], {**carry, "hidden": out.carry, **before}
+
+    def _having_done(self, actions: Tensor, carry: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**carry, "last_actions": actions + 1} if self._discrete else carry
 
     def draw(
         self, outputs: Tensor, avail_actions: Tensor, generator: torch.Generator | None

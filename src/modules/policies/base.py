@@ -86,6 +86,14 @@ class Policy(Protocol):
         ...
 
 
+class Proposal(NamedTuple):
+    """What a policy would do, and how likely that was."""
+
+    actions: Tensor  # (B, N) or (B, N, numbers), see EnvSpec.action_shape
+    log_prob: Tensor  # (B, N, F)
+    carry: dict[str, Tensor]  # what it remembers if that is done
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a stochastic policy says of steps that were taken; K chunks of C steps.
@@ -119,6 +127,7 @@ class StochasticPolicy(nn.Module, ABC):
         loss_weights: weight of each of its own losses in the total, by the loss's name.
         conditions: what tests ask of it, the first in training too; none where nothing can be asked.
         whole_rows: it can only be evaluated from the start of a row on; its evaluations have no carry.
+        joint: what an agent does depends on what others do in the same step.
     """
 
     recurrent: bool
@@ -126,6 +135,7 @@ class StochasticPolicy(nn.Module, ABC):
     loss_weights: Mapping[str, float] = MappingProxyType({})
     conditions: tuple[Condition, ...] = ()
     whole_rows: ClassVar[bool] = False
+    joint: bool = False
 
     @abstractmethod
     def init_carry(
@@ -153,6 +163,31 @@ class StochasticPolicy(nn.Module, ABC):
         if self.whole_rows:
             return Cutting.of(batch, batch.max_t)
         return Cutting.of(batch, steps if self.recurrent else 1)
+
+    @abstractmethod
+    def act(
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        test_mode: bool,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Actions for what is ``seen``, and the next carry, see :class:`Policy`."""
+
+    @abstractmethod
+    def propose(
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        generator: torch.Generator | None,
+    ) -> Proposal:
+        """What it would do about what is ``seen``, and how likely that was, without gradient.
+
+        Args:
+            generator: draws what it does; without one it is the most likely.
+        """
 
     @abstractmethod
     def evaluate(self, chunks: Chunks) -> Evaluation:

@@ -20,7 +20,7 @@ from ...data.chunks import Chunks
 from ...envs.protocol import EnvSpec
 from ...registry import PartConfig
 from ..layers.distributions import distribution_of
-from .base import Condition, Evaluation, Seen, StochasticPolicy
+from .base import Condition, Evaluation, Proposal, Seen, StochasticPolicy
 
 
 class SequenceConfig(PartConfig):
@@ -52,14 +52,6 @@ class Looked(NamedTuple):
     costs: Mapping[str, Tensor] = MappingProxyType(
         {}
     )  # (B, T, N) what is to be kept small, by name
-
-
-class Proposal(NamedTuple):
-    """What a policy would do, and how likely that was."""
-
-    actions: Tensor  # (B, N) or (B, N, numbers), see EnvSpec.action_shape
-    log_prob: Tensor  # (B, N, F)
-    carry: dict[str, Tensor]  # what it remembers if that is done
 
 
 def returns_to_go(start: Tensor, reward: Tensor) -> Tensor:
@@ -142,7 +134,11 @@ class SequencePolicy(StochasticPolicy):
 
     @torch.no_grad()
     def propose(
-        self, seen: Seen, carry: dict[str, Tensor], generator: torch.Generator | None
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        generator: torch.Generator | None,
     ) -> Proposal:
         """What it would do, and how likely that was; the most likely actions without a generator."""
         outputs, carry = self._advance(seen, carry)

@@ -25,7 +25,7 @@ from ..layers.transformer import (
     head_base,
     value_head,
 )
-from .base import Evaluation, Seen, StochasticPolicy
+from .base import Evaluation, Proposal, Seen, StochasticPolicy
 
 
 def tokens_of(actions: Tensor, choices: int) -> Tensor:
@@ -109,6 +109,7 @@ class TransformerPolicy(StochasticPolicy):
             self.decoder = AttentionDecoder(D, config.n_block, config.n_head)
         elif config.decoder == "gru":
             self.decoder = RecurrentDecoder(D)
+        self.joint = self.decoder is not None
         if self.decoder is not None:
             width = 1 + spec.choices + spec.dimensions
             self.token = linear(width, D, HIDDEN_GAIN, bias=False)
@@ -151,6 +152,23 @@ class TransformerPolicy(StochasticPolicy):
             avail = _permuted(seen.avail_actions, order)
             actions = _restored(self.decode(rep, avail, draws), order)
         return actions.clone(), carry  # the clone is an ordinary tensor
+
+    @torch.no_grad()
+    def propose(
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        generator: torch.Generator | None,
+    ) -> Proposal:
+        """What it would do, and how likely that was; the most likely actions without a generator."""
+        order = carry.get("order")
+        rep = self.encode(seen.obs, order)
+        decided = self.decode(rep, _permuted(seen.avail_actions, order), generator)
+        outputs = _restored(self.head(self.features(rep, decided)), order)
+        actions = _restored(decided, order)
+        log_prob, _ = self.distribution.log_prob(outputs, seen.avail_actions, actions)
+        return Proposal(actions, log_prob, carry)
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities, entropies and values of all agents in one pass."""

@@ -214,7 +214,7 @@ def test_vectors_are_drawn_too() -> None:
     spec = ACTIONS["continuous"]
     policy, batch = make(spec), random_batch((4, 4), spec)
     seen, carry = Seen.of(batch, 0), policy.init_carry(2, CPU)
-    drawn, mean = (policy.propose(seen, carry, g).actions for g in (torch.Generator(), None))
+    drawn, mean = (policy.propose(seen, carry, 0, g).actions for g in (torch.Generator(), None))
     assert drawn.shape == mean.shape == (2, 3, 2)
     assert not torch.equal(drawn, mean)
     assert outputs(policy, batch).shape == (2, 4, 3, 4)

@@ -62,7 +62,7 @@ def followed(policy: SequencePolicy, batch: EpisodeBatch, carry: dict[str, Tenso
     """What the policy proposes at each step, and remembers before it, while the batch's actions are done."""
     steps = []
     for t in range(batch.max_t):
-        proposal = policy.propose(Seen.of(batch, t), carry, None)
+        proposal = policy.propose(Seen.of(batch, t), carry, 0, None)
         steps.append((carry, proposal))
         carry = {**proposal.carry, "last_actions": batch.actions[:, t] + 1}
     return steps
@@ -122,7 +122,7 @@ def test_what_is_learnt_from_is_judged_as_it_was_while_acting(
     policy, steps = make(name, env.spec), defaultdict(list)
 
     def act(seen: Seen, carry: dict[str, Tensor], *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        proposal = policy.propose(seen, carry, torch.Generator().manual_seed(len(steps[0])))
+        proposal = policy.propose(seen, carry, 0, torch.Generator().manual_seed(len(steps[0])))
         for b in range(4):
             steps[b].append(proposal.log_prob[b])
         return proposal.actions, proposal.carry
@@ -222,6 +222,7 @@ def test_every_kind_of_action_is_drawn_and_judged_alike(spec: Any) -> None:
     proposal = policy.propose(
         Seen.of(batch, 0),
         policy.start_of(batch) | policy.remember_nothing(2, CPU),
+        0,
         torch.Generator(),
     )
     acted = batch.actions.clone()
