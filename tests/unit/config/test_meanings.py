@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from phalanx.cli import run
 from phalanx.config import compose, compose_stored
 from phalanx.config.sources import CONFIG_DIR
 from phalanx.config.values import fitted, not_plain
@@ -267,13 +268,28 @@ def test_suggestions_name_what_helps() -> None:
         ("qmix", ["learner=ppo"], "learner=ppo needs a critic, and none is chosen: add critic="),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(config: str, words: list[str], message: str) -> None:
-    assert message in refused(config, "matrix", *words)
+def test_parts_that_do_not_fit_are_refused(
+    config: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a sentence, with status 1, and nothing is left of it."""
+    monkeypatch.chdir(tmp_path)
+    assert run([f"--config={config}", "--env-config=matrix", "with", *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("config", sorted(p.stem for p in (CONFIG_DIR / "algs").glob("*.yaml")))
 def test_shipped_parts_fit(config: str) -> None:
-    assert misfits(compose(config, "matrix").chosen) == []
+    composed = compose(config, "matrix")
+    for phase in composed.phases or (composed,):
+        assert misfits(phase.chosen) == []
 
 
 ENV_PLUGIN = '''

@@ -44,6 +44,12 @@ def weights(learner: Learner) -> list[torch.Tensor]:
     return [x.clone() for module in learner.modules.values() for x in module.state_dict().values()]
 
 
+def test_what_continuing_takes_is_written_once() -> None:
+    for name, learner in LEARNERS.items():
+        assert learner.state_dict is Learner.state_dict, name
+        assert learner.load_state_dict is Learner.load_state_dict, name
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("reward", [torch.inf, torch.nan, 1e30])
 def test_what_is_not_finite_moves_no_weight(name: str, reward: float) -> None:
