@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -22,6 +23,7 @@ from phalanx.data.dataset import Dataset
 from phalanx.data.dataset.summary import policy_in_words, summary
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
+BINS = np.arange(-0.5, 21)  # SMAC's returns
 COLUMNS = (
     "dataset",
     "who acted",
@@ -90,11 +92,9 @@ def draw(all_found: dict[str, dict[str, Any]], out: Path) -> None:
         for cell in row[len(names) :]:
             cell.set_axis_off()
         for cell, name in zip(row, names, strict=False):
-            returns = all_found[name]["returns"]
-            cell.stairs(returns["counts"], returns["edges"], fill=True, color="#4477aa")
-            cell.axvline(returns["mean"], color="#cc6677")
+            cell.stairs(all_found[name]["by_one"], BINS, fill=True, color="#4477aa")
+            cell.axvline(all_found[name]["returns"]["mean"], color="#cc6677")
             cell.set_title(name, fontsize=8)
-            cell.set_xlim(-0.5, 21)
             cell.tick_params(labelsize=6)
     FigureCanvasAgg(figure)
     figure.savefig(out, format="png")
@@ -113,7 +113,9 @@ def main() -> None:
     if given.folder is not None:
         for file in sorted(given.folder.glob("**/dataset.json")):
             name = file.parent.relative_to(given.folder).as_posix()
-            found[name] = summary(Dataset.open(file.parent))
+            data = Dataset.open(file.parent)
+            counts = np.histogram(data.returns, BINS)[0].tolist()
+            found[name] = summary(data) | {"by_one": counts}
     found = dict(sorted(found.items(), key=place))
     kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (FOLDER / "datasets.md").write_text(table(found), encoding="utf-8")

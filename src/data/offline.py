@@ -16,7 +16,7 @@ from ..envs.protocol import Env, EnvSpec
 from ..errors import ConfigError, DatasetError
 from ..registry import BUFFERS, AbsolutePath, PartConfig
 from ..seeding import named_generator
-from .batch import EpisodeBatch
+from .batch import OPTIONAL_FIELDS, EpisodeBatch
 from .dataset import Dataset
 from .dataset.description import differences
 from .memory import gib
@@ -88,6 +88,7 @@ class DatasetBuffer:
                 f"holds {', '.join(self.data.fields)}. `phalanx dataset record` keeps all that an "
                 "environment tells."
             )
+        self.data.leave_out(OPTIONAL_FIELDS - optional_fields)
         self._rows = _chosen(self.data, config)
         self._ends = np.cumsum(self.data.lengths[self._rows])
         self._generator = named_generator(seed, "dataset")

@@ -141,8 +141,8 @@ class EpisodeStore:
             self.spec, self.fields, self.lengths, rows, self._entries, starts, steps, carry
         )
 
-    def _entries(self, name: str, row: int, first: int, last: int) -> torch.Tensor:
-        return self._tensors[name][row, first:last]
+    def _entries(self, name: str, row: int, first: int, last: int) -> NDArray[Any]:
+        return self.arrays[name][row, first:last]
 
     def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""

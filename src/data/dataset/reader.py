@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
@@ -34,6 +33,7 @@ class Dataset:
     def __init__(self, folder: Path, description: Description, shards: Sequence[Shard]) -> None:
         self.folder, self.description = folder, description
         self.spec, self.fields = description.spec, description.fields
+        self._collated = dict(self.fields)
         self.shards = list(shards)
         counts = [shard.entry.episodes for shard in self.shards]
         empty = np.zeros(0, np.int64)
@@ -112,6 +112,10 @@ class Dataset:
         shard, place = self.where(range(len(self))[row])
         return shard.episode(place)
 
+    def leave_out(self, names: frozenset[str]) -> None:
+        """Batches come without these optional fields from now on."""
+        self._collated = {name: f for name, f in self.fields.items() if name not in names}
+
     def batch(
         self,
         rows: NDArray[np.int64],
@@ -119,13 +123,13 @@ class Dataset:
         steps: int | None = None,
     ) -> EpisodeBatch:
         """See :class:`~..collate.Episodes`."""
-        return collate(self.spec, self.fields, self.lengths, rows, self._entries, starts, steps)
+        return collate(self.spec, self._collated, self.lengths, rows, self._entries, starts, steps)
 
-    def _entries(self, name: str, row: int, first: int, last: int) -> torch.Tensor:
-        begin = int(self._first[row])
+    def _entries(self, name: str, row: int, first: int, last: int) -> NDArray[Any]:
+        begin = self._first.item(row)
         if self.fields[name].final:
-            begin += int(self._place[row])
-        kept = self.shards[int(self._shard[row])].tensors[name]
+            begin += self._place.item(row)
+        kept = self.shards[self._shard.item(row)].arrays[name]
         return kept[begin + first : begin + last]
 
 

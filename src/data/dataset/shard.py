@@ -70,11 +70,9 @@ class Shard:
         """
         self.folder, self.entry, self.fields = folder, entry, fields
         self.arrays: dict[str, NDArray[Any]] = {}
-        self.tensors: dict[str, torch.Tensor] = {}
         for name, field in fields.items():
             file = f"{name}.npy"
             array = self._mapped(file, np.dtype(field.dtype), field_shape(field, entry))
-            self.tensors[name] = torch.from_numpy(array)
             array.flags.writeable = False
             self.arrays[name] = array
         E, K = entry.episodes, len(entry.outcomes)

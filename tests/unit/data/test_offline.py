@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from phalanx.config import compose
+from phalanx.data.batch import TOLD_FIELDS, episode_fields
 from phalanx.data.offline import DatasetBuffer
 from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError, DatasetError
@@ -147,6 +148,21 @@ def test_what_cannot_be_drawn_from_is_refused(tmp_path: Path) -> None:
             seed=0,
             optional_fields=frozenset({"visibility"}),
         )
+
+
+def test_optional_fields_are_read_where_a_part_wants_them(tmp_path: Path) -> None:
+    spec = replace(SPEC, has_visibility=True)
+    fields = episode_fields(spec, float_dtype=np.float16, optional=TOLD_FIELDS)
+    write(
+        tmp_path / "d",
+        [{**episode(3), "visibility": np.ones((4, 2, 2), bool)}],
+        spec=spec,
+        fields=fields,
+    )
+    for wanted in (frozenset[str](), TOLD_FIELDS):
+        config = DatasetBuffer.Config(dataset=str(tmp_path / "d"))
+        buffer = DatasetBuffer(config, spec, env=Nowhere(), seed=0, optional_fields=wanted)
+        assert (buffer.sample().visibility is not None) == bool(wanted)
 
 
 def test_another_engine_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from phalanx.data.on_policy import OnPolicyBuffer
 from phalanx.errors import ConfigError
 from phalanx.registry import RUNNERS
 
-from ..modules.toys import random_batch
+from ..modules.toys import plain, random_batch
 from ..runners.test_runners import SPEC, Counting, Drawing
 
 
@@ -26,7 +26,7 @@ def make(length: int, num_envs: int = 3) -> tuple[Any, OnPolicyBuffer]:
     runner = part(
         part.Config(batch_size_run=num_envs, episode_length=length),
         env=Counting(num_envs),
-        policy=Drawing(),
+        behaviour=plain(Drawing()),
         buffer=buffer,
         seed=0,
         device=torch.device("cpu"),
