@@ -148,7 +148,7 @@ def as_rows(
                 label=" ".join(words_of(settings, [*plan.varied, "seed"])),
                 command=candidate.command,
                 digest=candidate.digest,
-                t_max=candidate.composed.run.t_max,
+                t_max=candidate.composed.last.run.t_max,
                 group=groups[candidate.group],
                 seed=int(settings["seed"]),
                 params={key: settings[key] for key in plan.tuned},

@@ -117,10 +117,16 @@ def read_output(directory: Path) -> str:
         return ""
 
 
-def point_summary(latest: Mapping[str, Row]) -> dict[str, Any]:
-    """Plain numbers about all metrics that tables show and sort by: furthest step, last, min, max."""
+def point_summary(latest: Mapping[str, Row], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain numbers about all metrics that tables show and sort by: furthest step, last, min, max.
+
+    Phases have clocks of their own; the step is of the last one, once it has begun.
+    """
+    earlier = tuple(f"{phase}_" for phase in config.get("phase_configs", ()))
+    steps = {name: point["step"] for name, point in latest.items()}
+    of_last = [step for name, step in steps.items() if not name.startswith(earlier)]
     return {
-        "steps": int(max((point["step"] for point in latest.values()), default=0)),
+        "steps": int(max(of_last or steps.values(), default=0)),
         **{
             kind: {name: point[key] for name, point in latest.items()}
             for kind, key in (("last", "value"), ("min", "min"), ("max", "max"))

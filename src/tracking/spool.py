@@ -317,7 +317,7 @@ class Spool(RunObserver):  # type: ignore[misc]
     def _update_info(self, info: dict[str, Any]) -> None:
         own = info.get("summary")
         own = own if isinstance(own, dict) else {}
-        info["summary"] = {**own, **point_summary(self._latest)}
+        info["summary"] = {**own, **point_summary(self._latest, self.config)}
         if info != self.info:
             self.info = info
             self._changed.add("info")

@@ -15,7 +15,7 @@ from phalanx.errors import ConfigError
 from phalanx.phases import Phases
 from phalanx.session import open_run
 from phalanx.tracking import queries
-from phalanx.tracking.record import read_metrics
+from phalanx.tracking.record import point_summary, read_metrics
 from phalanx.training import Trainer
 
 from ..recorder import Recorder, trainer
@@ -208,6 +208,10 @@ def test_it_is_one_run_on_record(
     (record,) = queries.runs(tmp_path)
     assert (record.uid, record.status) == (done.uid, "COMPLETED")
     assert record.config["phase"] == "online"
+    assert (record.steps, record.clock) == (48, "environment steps")
+    point = {"value": 0.0, "min": 0.0, "max": 0.0}
+    clocks = {"offline_loss": {"step": 90, **point}, "loss": {"step": 4, **point}}
+    assert point_summary(clocks, record.config)["steps"] == 4
     metrics = read_metrics(folder)
     assert metrics["offline_test_return_mean"].steps == [0, 10, 20, 30]
     assert metrics["test_return_mean"].steps == [0, 24, 48]
