@@ -166,7 +166,10 @@ def test_what_goes_on_and_what_begins_anew(words: tuple[str, ...], tmp_path: Pat
     assert two.composed.following is None
 
 
-def test_the_shipped_decision_transformer_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", ["madt_online", "madvae"])
+def test_shipped_decision_transformers_go_on(
+    words: tuple[str, ...], tmp_path: Path, config: str
+) -> None:
     small = ("batch_size=4", "batch_size_run=4", "episode_length=5", "ppo_epoch=1", "n_embd=8")
     small = (
         *small,
@@ -176,13 +179,18 @@ def test_the_shipped_decision_transformer_goes_on(words: tuple[str, ...], tmp_pa
         "offline.t_max=6",
     )
     more = ("online.t_max=40", "test_interval=40", "log_interval=5", "n_layer=1", words[1])
-    phases, told = play(tmp_path, ("madt_online", *small, *more))
+    phases, told = play(tmp_path, (config, *small, *more))
     assert phases.composed.run.phase == "online"
     names = {name for name, _, _ in told.rows}
     assert names >= {"offline_test_return_mean@7", "test_return_mean@7", "offline_loss_value"}
     # It moves away from what was cloned, and is told by how much.
     assert told.curve("loss_anchor")[0][1] == pytest.approx(0, abs=1e-6)
     assert told.curve("loss_anchor")[-1][1] > 0
+    if config == "madvae":  # what it is compared with while it plays is what it is to stay close to
+        parts = phases.trainer.parts
+        expert, anchor = (x.state_dict() for x in (parts.behaviour.expert, parts.learner.anchor))
+        assert all(torch.equal(value, anchor[name]) for name, value in expert.items())
+        assert names >= {"expert_share", "offline_loss_kl", "loss_kl"}
 
 
 def test_it_is_one_run_on_record(
