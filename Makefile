@@ -17,7 +17,9 @@ lint: setup
 	@$(PYTHON_IN_VENV) -m mypy src
 
 unit: setup
-	@$(PYTHON_IN_VENV) -m pytest tests --numprocesses=$(TEST_JOBS) --dist=loadfile
+	@# In the order of the folders: long files come first, not those with many tests, and the first one alone
+	@# compiles the battle engine.
+	@$(PYTHON_IN_VENV) -m pytest tests --numprocesses=$(TEST_JOBS) --dist=loadfile --no-loadscope-reorder
 
 docs: setup ## the documentation into docs/_build/html; warnings are errors
 	@$(PYTHON_IN_VENV) -c 'import sphinx, myst_parser' 2>/dev/null || $(PYTHON_IN_VENV) -m pip install -q --disable-pip-version-check -e '.[docs]'

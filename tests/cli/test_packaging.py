@@ -83,7 +83,7 @@ def clean(package: Path) -> dict[str, object]:
 def test_main_file_is_the_package(probe: Path, tmp_path: Path, where: str) -> None:
     """Also when the current folder is src/ itself, which Python then offers for imports."""
     cwd = {"repository": ROOT, "src": ROOT / "src", "elsewhere": tmp_path}[where]
-    done = phalanx(*probing(probe), cwd=cwd)
+    done = phalanx(*probing(probe), cwd=cwd, cold=True)
     assert reports(done.stdout) == [clean(ROOT / "src")] * 2
 
 
