@@ -19,7 +19,7 @@ from .envs.protocol import Env, EnvSpec
 from .errors import ConfigError
 from .modules.behaviours.base import Behaviour
 from .recording import recorder_of
-from .registry import ENVS, RUNNERS, Assembler
+from .registry import ENVS, RUNNERS, Assembler, reachable_kinds
 from .runners.base import Runner
 from .seeding import named_seed
 
@@ -153,6 +153,7 @@ def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> P
         behaviour.policy.prepare()
     assembler.give(optional_fields=assembler.build("optional_fields") | behaviour.optional_fields)
     buffer = assembler.build("buffer")
+    _refuse_states_that_nobody_has(composed, assembler)
     recorder = recorder_of(composed, env, assembler.build("optional_fields"))
     if recorder is not None:
         assembler.give(buffer=RecordedBuffer(buffer, recorder))
@@ -168,3 +169,17 @@ def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> P
         recorder=recorder,
         built=assembler.parts(composed.chosen),
     )
+
+
+def _refuse_states_that_nobody_has(composed: Composed, assembler: Assembler) -> None:
+    """Stop before a part learns from states that the buffer's batches do not have."""
+    if getattr(assembler.build("buffer"), "gives_state", True):
+        return
+    chosen = composed.chosen
+    for kind in reachable_kinds(chosen):
+        if kind != "runner" and getattr(assembler.build(kind), "reads_state", False):
+            raise ConfigError(
+                f"buffer={chosen['buffer']} gives observations, not the states that {kind}={chosen[kind]} "
+                "reads: choose one that reads none (critic=attention, critic=normed with see_state=False; "
+                "mixer=vdn or none), or another buffer."
+            )

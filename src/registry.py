@@ -294,7 +294,7 @@ def misfits(chosen: Mapping[str, str]) -> list[str]:
                 f"{other}={chosen[other]} does not fit {kind}={chosen[kind]}, which needs a "
                 f"{_said(wanted)}: choose {_choices(other, fit)}, or another {kind}."
             )
-    return found + _off_policy(chosen) + _unfed(chosen)
+    return found + _off_policy(chosen) + _unfed(chosen) + _untrained(chosen)
 
 
 def _off_policy(chosen: Mapping[str, str]) -> list[str]:
@@ -307,7 +307,8 @@ def _off_policy(chosen: Mapping[str, str]) -> list[str]:
     fit = [
         name
         for name, buffer in REGISTRIES["buffer"].items()
-        if getattr(buffer, "on_policy", None) == wanted and getattr(buffer, "fed", plays) == plays
+        if getattr(buffer, "on_policy", None) in (None, wanted)
+        and getattr(buffer, "fed", plays) == plays
     ]
     learns = (
         "learns from what the policy as it is has just done, once"
@@ -338,6 +339,21 @@ def _unfed(chosen: Mapping[str, str]) -> list[str]:
         f"buffer={chosen['buffer']} does not fit runner={chosen['runner']}: {why}. Choose "
         f"{_choices('runner', others)}, or {_choices('buffer', fit)}."
     ]
+
+
+def _untrained(chosen: Mapping[str, str]) -> list[str]:
+    """A part that another kind's part must train is of no use where that one does not ask for it."""
+    found = []
+    for kind in reachable_kinds(chosen):
+        trainer = getattr(REGISTRIES[kind].get(chosen[kind]), "trained_by", None)
+        if trainer is None or kind in needs(REGISTRIES[trainer].get(chosen[trainer])):
+            continue
+        fit = [name for name, part in REGISTRIES[trainer].items() if kind in needs(part)]
+        found.append(
+            f"{kind}={chosen[kind]} does not fit {trainer}={chosen[trainer]}: nothing here trains it or "
+            f"imagines with it. Choose {_choices(trainer, fit)}, or another {kind}."
+        )
+    return found
 
 
 def _choices(kind: str, names: list[str]) -> str:

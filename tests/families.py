@@ -20,6 +20,38 @@ def on_policy(algorithm: str) -> bool:
     return bool(BUFFERS.get(compose(algorithm, "matrix").chosen["buffer"]).on_policy)
 
 
+def imagines(algorithm: str) -> bool:
+    """Whether it learns from what a world model imagines."""
+    return not BUFFERS.get(compose(algorithm, "matrix").chosen["buffer"]).gives_state
+
+
+IMAGINING = (
+    "ppo_epoch=1",
+    "num_mini_batch=2",
+    "buffer_size=40",
+    "min_steps=16",
+    "round_steps=16",
+    "tokenizer_updates=2",
+    "tokenizer_batch=8",
+    "model_from_round=1",
+    "model_updates=2",
+    "model_batch=4",
+    "policy_from_round=2",
+    "batches=2",
+    "batch_size=6",
+    "chunk=4",
+    "tokens=2",
+    "codes=8",
+    "tokenizer_args.hidden_dim=16",
+    "n_layer=1",
+    "world_model_args.n_embd=16",
+    "perceiver_heads=2",
+    "perceiver_head_dim=8",
+    "world_model_args.n_head=2",
+)
+"""Words for rounds of an instant."""
+
+
 def readable(algorithm: str, words: Iterable[str]) -> tuple[str, ...]:
     """Those of ``words`` whose key the run or one of the algorithm's parts reads."""
     words = tuple(words)
@@ -42,6 +74,8 @@ def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
         "save_model_interval=600",
         f"runner={runner}",
     )
+    if imagines(algorithm):
+        return (*words, *IMAGINING, "t_max=300")
     if not on_policy(algorithm):
         return (*words, "batch_size=4", "buffer_size=40", "env_steps_per_update=16")
     # Updates that fall into the middle of episodes.

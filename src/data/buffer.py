@@ -19,14 +19,17 @@ class Buffer(Protocol):
     to imagine.
 
     Attributes:
-        on_policy: what it gives: batches of what the policy as it is has just done, each step once.
+        on_policy: what it gives: batches of what the policy as it is has just done, each step once. None:
+            such batches, and as many as a learner that learns from any likes.
         takes_pieces: what it takes: all that runners have when they stop, unfinished episodes too, and the
             policy's memory with them; else whole episodes.
+        gives_state: its batches have the environment's states; else these are not a number.
         fed: it takes anything at all; else its batches come from elsewhere, and its runner plays nothing.
     """
 
-    on_policy: bool
+    on_policy: bool | None
     takes_pieces: bool
+    gives_state: bool
     fed: bool
 
     def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 _CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -24,6 +26,13 @@ def free_memory() -> int | None:
         if limit is not None and usage is not None and free is not None:
             free = min(free, max(limit - usage, 0))
     return free
+
+
+def free_on(device: torch.device) -> int | None:
+    """Bytes that may still be taken on ``device``; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory()
 
 
 def _machine_free() -> int | None:

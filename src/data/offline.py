@@ -58,6 +58,7 @@ class DatasetBuffer:
 
     on_policy = False
     takes_pieces = False
+    gives_state = True
     fed = False
 
     def __init__(

@@ -23,6 +23,7 @@ class OnPolicyBuffer:
 
     on_policy = True
     takes_pieces = True
+    gives_state = True
     fed = True
 
     def __init__(self, config: Config, spec: EnvSpec, *, optional_fields: frozenset[str]) -> None:

@@ -44,6 +44,7 @@ class EpisodeReplay:
 
     on_policy = False
     takes_pieces = False
+    gives_state = True
     fed = True
 
     def __init__(
@@ -63,7 +64,7 @@ class EpisodeReplay:
             np.dtype(self._float).name,
             reason,
         )
-        self._store = EpisodeStore(
+        self.store = EpisodeStore(
             config.buffer_size, spec, float_dtype=self._float, optional=optional_fields
         )
         self._generator = named_generator(seed, "replay")
@@ -76,12 +77,17 @@ class EpisodeReplay:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(E,) steps of each episode there is, in the first rows of :attr:`store`."""
+        return self.store.lengths[: self._count]
+
     def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
         """Copy finished episodes out of a runner's store; the oldest make room."""
-        slots = (self._next + np.arange(len(rows))) % self._store.capacity
-        self._store.copy_rows(source, rows, slots)
-        self._next = int((self._next + len(rows)) % self._store.capacity)
-        self._count = min(self._count + len(rows), self._store.capacity)
+        slots = (self._next + np.arange(len(rows))) % self.store.capacity
+        self.store.copy_rows(source, rows, slots)
+        self._next = int((self._next + len(rows)) % self.store.capacity)
+        self._count = min(self._count + len(rows), self.store.capacity)
 
     def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
         """As many samples as the steps taken since there were enough episodes are worth."""
@@ -104,7 +110,7 @@ class EpisodeReplay:
     def sample(self, batch_size: int) -> EpisodeBatch:
         """``batch_size`` different episodes, each equally likely, padded to the longest of them."""
         rows = torch.randperm(self._count, generator=self._generator)[:batch_size]
-        return self._store.batch(rows.numpy())
+        return self.store.batch(rows.numpy())
 
     def state_dict(self, contents: bool = True) -> dict[str, Any]:
         """Positions and generator, and the episodes themselves unless ``contents`` is false."""
@@ -115,7 +121,7 @@ class EpisodeReplay:
         }
         if contents:
             state["next"], state["count"] = self._next, self._count
-            state["episodes"] = self._store.pack(np.arange(self._count))
+            state["episodes"] = self.store.pack(np.arange(self._count))
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,7 +134,7 @@ class EpisodeReplay:
         if "episodes" in state:
             self.learning_since, self._given = state["learning_since"], state["given"]
             self._next, self._count = state["next"], state["count"]
-            self._store.unpack(np.arange(self._count), state["episodes"])
+            self.store.unpack(np.arange(self._count), state["episodes"])
 
 
 def _refuse_if_too_large(episodes: int, per_episode: int) -> None:

@@ -144,6 +144,11 @@ class EpisodeStore:
     def _entries(self, name: str, row: int, first: int, last: int) -> NDArray[Any]:
         return self.arrays[name][row, first:last]
 
+    def entries(self, name: str, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> torch.Tensor:
+        """Entries (R, ...) of a field at ``steps`` (R,) of the episodes in ``rows`` (R,), for learners."""
+        found = self._tensors[name][torch.from_numpy(rows), torch.from_numpy(steps)]
+        return found.to(self.fields[name].learner_dtype)
+
     def pack(self, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Filled steps of ``rows`` laid end to end: what a checkpoint holds."""
         packed: dict[str, torch.Tensor] = {"lengths": torch.from_numpy(self.lengths[rows].copy())}

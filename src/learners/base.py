@@ -195,6 +195,8 @@ def _inputs(batch: EpisodeBatch) -> str:
     spoilt = [n for n in ("obs", "state", "reward") if not getattr(batch, n).isfinite().all()]
     if spoilt:
         return f"The batch itself is not finite: {', '.join(spoilt)}."
+    if not batch.reward.numel():
+        return "The batch itself is finite."
     return (
         f"Rewards of this batch lie between {batch.reward.min():.4g} and {batch.reward.max():.4g}."
     )

@@ -140,7 +140,7 @@ class ValueBasedLearner(Learner):
         self.config, self.spec = config, spec
         self.policy = policy.to(device)
         self.mixer = mixer.to(device)
-        self.world_model = world_model.to(device)
+        world_model = self.world_model = world_model.for_learner().to(device)
         self.own = {name: module.to(device) for name, module in self.own_modules().items()}
         trained = {"policy": policy, "mixer": mixer, "world_model": world_model, **self.own}
         self.parameters = [

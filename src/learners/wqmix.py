@@ -42,6 +42,8 @@ class WQMIXLearner(QLearner):
     its loss.
     """
 
+    reads_state = True
+
     class Config(QConfig):
         weighting: Literal["central", "optimistic"] = Field(
             "optimistic", description="which errors count in full: CW-QMIX's or OW-QMIX's"

@@ -22,6 +22,8 @@ class ActionValueCritic(ActionCritic):
     class Config(PartConfig):
         hidden_dims: Widths = Field([128, 128], description="widths of the layers")
 
+    reads_state = True
+
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         N, self.n_actions = spec.n_agents, spec.n_actions

@@ -19,9 +19,11 @@ class Critic(nn.Module, ABC):
     Attributes:
         frames: observations and states it is given at once, the present ones and those before them, side by
             side, oldest first.
+        reads_state: its values depend on the state.
     """
 
     frames: int = 1
+    reads_state: bool = False
 
     @abstractmethod
     def forward(
@@ -73,7 +75,13 @@ def last_values(critic: Critic, batch: EpisodeBatch, start: Mapping[str, Tensor]
 
 
 class ActionCritic(nn.Module, ABC):
-    """Values, in units of reward, of every action of each agent while the others do what they do."""
+    """Values, in units of reward, of every action of each agent while the others do what they do.
+
+    Attributes:
+        reads_state: its values depend on the state.
+    """
+
+    reads_state: bool = False
 
     @abstractmethod
     def forward(self, obs: Tensor, state: Tensor, actions: Tensor, last_actions: Tensor) -> Tensor:

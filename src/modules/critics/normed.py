@@ -42,6 +42,7 @@ class NormedCritic(Critic):
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         self._config, self.frames = config, config.frames
+        self.reads_state = config.see_state
         self._per_agent = config.see_obs or config.see_agent_id
         parts = [config.frames * spec.state_dim] if config.see_state else []
         parts += [config.frames * spec.obs_dim] if config.see_obs else []

@@ -128,6 +128,7 @@ class StochasticPolicy(nn.Module, ABC):
         conditions: what tests ask of it, the first in training too; none where nothing can be asked.
         whole_rows: it can only be evaluated from the start of a row on; its evaluations have no carry.
         joint: what an agent does depends on what others do in the same step.
+        reads_state: it looks at the state.
     """
 
     recurrent: bool
@@ -136,6 +137,7 @@ class StochasticPolicy(nn.Module, ABC):
     conditions: tuple[Condition, ...] = ()
     whole_rows: ClassVar[bool] = False
     joint: bool = False
+    reads_state: bool = False
 
     @abstractmethod
     def init_carry(

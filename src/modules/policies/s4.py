@@ -74,6 +74,7 @@ class S4Policy(SequencePolicy):
         self._config = config
         N, E, H, K = spec.n_agents, config.embed_dim, config.features, spec.policy_outputs
         self.embed = nn.ModuleDict({"return": nn.Linear(1, E), "obs": nn.Linear(spec.obs_dim, E)})
+        self.reads_state = config.use_state
         if config.use_state:
             self.embed["state"] = nn.Linear(spec.state_dim, E)
         shared = {"logits": K, "memory": H}

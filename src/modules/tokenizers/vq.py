@@ -130,11 +130,10 @@ class VQTokenizer(Tokenizer):
         book = moved(
             Codebook(self.codes, self.counts, self.sums), chosen, vectors, self._config.decay
         )
-        if self._config.revive:
-            device = self._generator.device
-            drawn = torch.randint(
-                len(vectors), dead.shape, generator=self._generator, device=device
-            )
+        missed = (vectors - self.codes[chosen]).square().sum(dim=1)
+        if self._config.revive and dead.any() and missed.sum() > 0:
+            # Where the codes miss most there is most to gain (Arthur and Vassilvitskii, 2007).
+            drawn = missed.multinomial(len(dead), replacement=True, generator=self._generator)
             book = revived(book, dead, vectors[drawn])
             self.unused_for.masked_fill_(dead, 0)
         for name, value in book._asdict().items():

@@ -45,6 +45,10 @@ class WorldModel(nn.Module, ABC):
     output_dim: int
     loss_weights: Mapping[str, float]
 
+    def for_learner(self) -> WorldModel:
+        """What a learner of values has of it, to train and to copy."""
+        return self
+
     @abstractmethod
     def forward(
         self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
@@ -72,6 +76,28 @@ class WorldModel(nn.Module, ABC):
         """
 
 
+class Contextless(WorldModel):
+    """No view of the future for mixers, and nothing for a learner to train."""
+
+    output_dim = 0
+    loss_weights: Mapping[str, float] = {}
+
+    def forward(
+        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
+    ) -> WorldModelOutput:
+        """Nothing to add."""
+        return WorldModelOutput()
+
+    def context(
+        self,
+        unrolled: AgentOutput,
+        batch: EpisodeBatch,
+        packing: Packing,
+        online: WorldModelOutput,
+    ) -> None:
+        """Nothing to add."""
+
+
 class Moment(NamedTuple):
     """What a simulator has follow a joint action."""
 
@@ -89,7 +115,7 @@ class Dream(ABC):
         """What follows joint actions (B, N), or (B, N, D) where continuous; goes on after ends, too."""
 
 
-class Simulator(WorldModel):
+class Simulator(Contextless):
     """A world model that imagines whole rows to learn from, in codes of the run's tokenizer.
 
     Attributes:
@@ -97,24 +123,11 @@ class Simulator(WorldModel):
     """
 
     trained_by: ClassVar[str | None] = "buffer"
-    output_dim = 0
-    loss_weights: Mapping[str, float] = {}
     horizon: int
 
-    def forward(
-        self, unrolled: AgentOutput, batch: EpisodeBatch, packing: Packing
-    ) -> WorldModelOutput:
-        """Nothing: mixers get no context of it, and learners do not train it."""
-        return WorldModelOutput()
-
-    def context(
-        self,
-        unrolled: AgentOutput,
-        batch: EpisodeBatch,
-        packing: Packing,
-        online: WorldModelOutput,
-    ) -> None:
-        """Nothing."""
+    def for_learner(self) -> WorldModel:
+        """Nothing: who imagines with it trains it."""
+        return Contextless()
 
     @abstractmethod
     def losses(self, batch: EpisodeBatch) -> WorldModelOutput:

@@ -143,7 +143,7 @@ def test_the_type_follows_the_declared_bounds_and_is_said(
     spec = replace(SPEC, obs_bound=bound)
     config = EpisodeReplay.Config(buffer_size=2, obs_dtype=wanted)  # type: ignore[arg-type]
     replay = EpisodeReplay(config, spec, seed=0, optional_fields=frozenset())
-    assert replay._store.arrays["obs"].dtype == kept
+    assert replay.store.arrays["obs"].dtype == kept
     assert caplog.text.count(f"observations in {np.dtype(kept).name} (") == 1
 
 

@@ -53,6 +53,11 @@ class Marie(Simulator):
         slot_embedding: bool = Field(
             True, description="the aggregation is told which token is which; false as published"
         )
+        embedding_scale: float = Field(
+            0.05,
+            gt=0,
+            description="first size of all embeddings; as published 0.02, and 1 for what tells agents apart",
+        )
         reward: Literal["plain", "binned"] = Field(
             "plain", description="the reward itself, or a distribution over bins of its logarithm"
         )
@@ -70,8 +75,8 @@ class Marie(Simulator):
         self.actions = action_code(spec, config.action_bins)
         E, K, n = config.n_embd, tokenizer.tokens, self.actions.tokens
         self.tokens, self.block = K, K + n + 1
-        self.obs_embedding = _embedding(tokenizer.vocabulary, E)
-        self.action_embedding = _embedding(self.actions.vocabulary, E)
+        self.obs_embedding = _embedding(tokenizer.vocabulary, E, config.embedding_scale)
+        self.action_embedding = _embedding(self.actions.vocabulary, E, config.embedding_scale)
         # The last observation's last token predicts nothing.
         self.trunk = TokenTrunk(
             E, config.n_layer, config.n_head, self.horizon * self.block + K - 1, config.dropout
@@ -85,6 +90,7 @@ class Marie(Simulator):
             config.perceiver_depth,
             config.slot_embedding,
             config.dropout,
+            config.embedding_scale,
         )
         self.reward_code: RewardCode = (
             BinnedReward(config.reward_bins, config.reward_limit)
@@ -252,9 +258,9 @@ def cache_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def _embedding(rows: int, width: int) -> nn.Embedding:
+def _embedding(rows: int, width: int, scale: float) -> nn.Embedding:
     table = nn.Embedding(rows, width)
-    nn.init.normal_(table.weight, std=0.02)
+    nn.init.normal_(table.weight, std=scale)
     return table
 
 

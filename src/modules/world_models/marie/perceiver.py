@@ -63,6 +63,8 @@ class Perceiver(nn.Module):
         depth: layers in which the agents' vectors look at each other.
         slots: tokens carry their place among the agent's own; else they are a bag.
         dropout: share left out in training.
+        scale: first size of the agents' vectors and of what tells agents and places apart, the tokens':
+            much larger, as published, they drown the tokens for hundreds of updates.
     """
 
     agent_places: Tensor
@@ -77,11 +79,12 @@ class Perceiver(nn.Module):
         depth: int,
         slots: bool,
         dropout: float,
+        scale: float,
     ) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(agents, width))
-        self.slots = nn.Parameter(0.02 * torch.randn(tokens, width)) if slots else None
-        self.register_buffer("agent_places", sinusoid(agents, width), persistent=False)
+        self.latents = nn.Parameter(scale * torch.randn(agents, width))
+        self.slots = nn.Parameter(scale * torch.randn(tokens, width)) if slots else None
+        self.register_buffer("agent_places", scale * sinusoid(agents, width), persistent=False)
         self.cross = Look(width, heads, head_dim, dropout, other=True)
         self.depth = nn.ModuleList(
             Look(width, heads, head_dim, dropout, other=False) for _ in range(depth)
