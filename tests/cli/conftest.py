@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ..patience import HANGS
 from .command import ROOT, environment
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -64,7 +65,7 @@ def checked(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANGS,
     )
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
     return done

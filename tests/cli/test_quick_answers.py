@@ -24,6 +24,7 @@ from phalanx.registry import (
 from phalanx.skeletons import skeleton
 
 from ..families import ALGORITHMS
+from ..patience import HANGS
 
 _SCRIPT = """
 import sys
@@ -69,7 +70,7 @@ def test_a_run_does_without_compiler_and_frames(tmp_path: Path) -> None:
 def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """A command in a fresh process that says at its end what it has imported of what takes seconds."""
     command = [sys.executable, "-c", _SCRIPT, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANGS)
 
 
 def test_skeletons_judge_configs_as_the_parts_do(monkeypatch: pytest.MonkeyPatch) -> None:

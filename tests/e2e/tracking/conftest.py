@@ -13,8 +13,9 @@ import pytest
 from phalanx.tracking import server as embedded
 from phalanx.tracking.record import read_metrics
 
+from ...patience import HANGS
+
 REPORT = Path(__file__).resolve().parents[3] / "build" / "artifacts" / "tracking_faults.txt"
-HANGS = 300  # seconds; what takes longer never ends, however busy the machine is
 WRITER = Path(__file__).with_name("writer.py")
 
 

@@ -13,7 +13,7 @@ from phalanx.tracking.export import tidy_rows
 from phalanx.tracking.queries import runs
 from phalanx.tracking.target import Target, named_target
 
-from .conftest import Mongo, finish
+from .conftest import HANGS, Mongo, finish
 
 
 def phalanx(*words, **environment):
@@ -23,7 +23,7 @@ def phalanx(*words, **environment):
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
     )
     return done.returncode, done.stdout, done.stderr
 

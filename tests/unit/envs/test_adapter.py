@@ -21,6 +21,7 @@ from phalanx.envs.protocol import Timestep
 from phalanx.envs.single import SingleEnv
 from phalanx.errors import EnvError
 
+from ...patience import HANGS
 from .fakes import Refusing, Unrepeatable, Walk
 
 Lift = Callable[..., LiftedEnv]
@@ -144,7 +145,7 @@ def test_a_fault_costs_one_episode(
     flag = tmp_path / "faults"
     flag.write_text(".")
     make = functools.partial(Walk, fault, "step", str(flag))
-    env = lift(make, num_envs=1, processes=True, step_timeout=1.0)
+    env = lift(make, num_envs=1, processes=True, step_timeout=3.0 if fault == "hang" else 300.0)
     env.reset()
     before = env.step(actions_at(0, 1)).obs.copy()
     seen = env.step(actions_at(1, 1))
@@ -256,9 +257,9 @@ def test_children_die_with_their_parent(tmp_path: Path, ending: str) -> None:
     if ending != "exit":
         time.sleep(0.5)
         parent.send_signal(getattr(signal, ending))
-    parent.wait(20)
+    parent.wait(HANGS)
     parent.stdout.close()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANGS
     while _alive(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _alive(child)

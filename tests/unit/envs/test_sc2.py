@@ -15,6 +15,8 @@ from phalanx.envs import sc2
 from phalanx.envs.sc2 import SC2Config, SC2Env
 from phalanx.errors import EnvError, MissingDependencyError
 
+from ...patience import HANGS
+
 FAKE_SMAC = Path(__file__).parent / "fake_smac"
 
 
@@ -97,7 +99,7 @@ def test_smacs_options_reach_the_embedded_engine() -> None:
 
 
 def test_battles_on_the_game(game: Path) -> None:
-    env = SC2Env(config(step_timeout=20.0, start_timeout=60.0), num_envs=2, seed=0)
+    env = SC2Env(config(step_timeout=HANGS, start_timeout=HANGS), num_envs=2, seed=0)
     try:
         assert env.engine == "starcraft2"
         assert env.describe()["engine"] == "starcraft2"

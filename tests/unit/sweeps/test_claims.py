@@ -15,6 +15,8 @@ import pytest
 
 from phalanx.sweeps.claims import DONE, FAILED, FREED, STOPPED, Claims, Standing
 
+from ...patience import HANGS
+
 FORK: Any = multiprocessing.get_context("fork")
 ROWS = 100
 
@@ -122,7 +124,7 @@ def test_whoever_holds_a_row_shows_life_until_it_is_lost(tmp_path: Path) -> None
         assert not lost.is_set()
         # It slept, and another took its row.
         assert claims.take(0, Standing(number=0), 0) is not None
-        assert lost.wait(30)
+        assert lost.wait(HANGS)
 
 
 def test_a_claim_that_is_being_made_counts(claims: Claims, tmp_path: Path) -> None:

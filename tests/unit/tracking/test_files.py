@@ -7,6 +7,8 @@ import pytest
 
 from phalanx.tracking.files import AppendFile, FileLock, read_json, read_rows, write_json
 
+from ...patience import HANGS
+
 
 def test_a_json_file_is_replaced_whole(tmp_path):
     path = tmp_path / "run.json"
@@ -64,4 +66,4 @@ def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path):
     holder.kill()
     holder.communicate()
     with FileLock(path) as lock:
-        assert lock.acquire(timeout=1.0)
+        assert lock.acquire(timeout=HANGS)

@@ -20,6 +20,8 @@ from phalanx.tracking.queries import find_run, runs
 from phalanx.tracking.record import Position, read_metrics
 from phalanx.tracking.spool import Cursor, Spool
 
+from ...patience import HANGS
+
 CONFIG = {"name": "qmix", "seed": 7, "env": "sc2", "env_args": {"map_name": "3m"}, "layers": [1, 2]}
 START = dt.datetime(2026, 1, 2, 3, 4, 5)
 RUN_JSON = {
@@ -294,14 +296,14 @@ def test_points_are_on_disk_when_flush_returns_though_a_beat_has_taken_them(tmp_
     def slowly(spool, metrics_by_name, info):
         if metrics_by_name and threading.current_thread() is not threading.main_thread():
             taken.set()
-            assert go_on.wait(60)
+            assert go_on.wait(HANGS)
         log_metrics(spool, metrics_by_name, info)
 
     monkeypatch.setattr(Spool, "log_metrics", slowly)
 
     def body(handle):
         handle.log_scalar("loss", 1.0, 0)
-        assert taken.wait(60)  # the thread of the beats has them
+        assert taken.wait(HANGS)  # the thread of the beats has them
         threading.Timer(0.2, go_on.set).start()
         handle.flush()
         assert read_metrics(handle.directory)["loss"].steps == [0]

@@ -17,6 +17,8 @@ from numba.core import inline_closurecall, ir
 from phalanx.envs.battle import jit
 from phalanx.envs.battle.inlining import quick_inlining
 
+from ....patience import HANGS
+
 
 def test_kernels_lie_where_the_user_can_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -61,13 +63,14 @@ def test_the_first_start_says_that_it_compiles_and_later_ones_do_not(tmp_path: P
             env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANGS,
             check=True,
         )
         said.append(run.stderr)
     assert "compiling, once on this machine, for about a minute" in said[0]
     assert "compiled double in" in said[0]
-    assert said[1] == ""
+    # On a busy machine loading may take long enough for a reminder.
+    assert [line for line in said[1].splitlines() if "still compiling double" not in line] == []
 
 
 def test_a_long_kernel_is_not_compiled_in_silence(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,7 +79,7 @@ def test_a_long_kernel_is_not_compiled_in_silence(caplog: pytest.LogCaptureFixtu
     jit.LOG.addFilter(lambda record: said.set() or True)
     try:
         with jit.reminding("step_battles", every=0.001):
-            assert said.wait(60)
+            assert said.wait(HANGS)
     finally:
         jit.LOG.filters.clear()
     assert "still compiling step_battles, 0 s so far" in caplog.messages[0]
