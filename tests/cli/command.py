@@ -11,9 +11,10 @@ import tempfile
 import threading
 from pathlib import Path
 
+from ..patience import HANGS
+
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "src" / "main.py"
-PATIENCE = 240  # seconds; what takes longer hangs
 
 
 def environment() -> dict[str, str]:
@@ -59,7 +60,7 @@ def _from_nothing(words: tuple[str, ...], cwd: Path) -> subprocess.CompletedProc
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=HANGS,
     )
 
 
@@ -91,7 +92,7 @@ def _forked(words: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess[st
         }
         print(json.dumps(job), file=server.stdin, flush=True)
         child = int(server.stdout.readline())
-        hangs = threading.Timer(PATIENCE, os.kill, (child, 9))
+        hangs = threading.Timer(HANGS, os.kill, (child, 9))
         hangs.start()
         try:
             status = int(server.stdout.readline())

@@ -16,6 +16,7 @@ import torch
 
 from phalanx.checkpoint import load_checkpoint
 
+from ..patience import HANGS
 from .command import MAIN, phalanx, start
 
 SHORT = (
@@ -198,7 +199,7 @@ def test_a_stopped_run_leaves_a_checkpoint_of_that_very_step(
     while "steps/s" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(number)
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=HANGS)[0]
     assert process.returncode == status
     run = only_run(tmp_path)
     assert json.loads((run / "checkpoints/latest/meta.json").read_text())["t_env"] >= 200
