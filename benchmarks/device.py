@@ -222,6 +222,7 @@ class Watch:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.began: float | None = None
+        self.clocks: list[dict[str, float]] = []  # seconds by activity, begun anew with the count
         self.first = self.steps = 0
 
     def log_many(self, metrics: Mapping[str, float], t_env: int, prefix: str = "") -> None:
@@ -235,10 +236,13 @@ class Watch:
         return 0
 
     def update(self, t_env: int, n_updates: int) -> None:
-        """Count from the first call on."""
+        """Count from the first gradient step on: what came before is set-up."""
         self.steps = t_env
         if self.began is None:
-            self.began, self.first = time.perf_counter(), t_env
+            if n_updates:
+                self.began, self.first = time.perf_counter(), t_env
+                for clock in self.clocks:
+                    clock.update(dict.fromkeys(clock, 0.0))
         elif time.perf_counter() - self.began > self.seconds:
             raise EnoughError
 
@@ -252,6 +256,7 @@ def time_run(
     composed = compose(algorithm, env, [*words, *fixed, *quiet])
     watch, parts = Watch(seconds), build(composed)
     trainer = Trainer(composed, parts, watch, folder)
+    watch.clocks = [parts.runner.seconds, trainer._seconds]
     with contextlib.suppress(EnoughError):
         trainer.run()
     assert watch.began is not None

@@ -22,8 +22,7 @@ _FENCE = re.compile(r"(?m)^(<!-- not run: .+ -->\n+)?```(\w*)\n(.*?)^```$", re.D
 _RUN = {
     page.relative_to(ROOT).as_posix(): page
     for page in PAGES
-    if page.name != "README.md"
-    and any(kind == "python" and not why for why, kind, _ in _FENCE.findall(page.read_text()))
+    if any(kind == "python" and not why for why, kind, _ in _FENCE.findall(page.read_text()))
 }
 
 
