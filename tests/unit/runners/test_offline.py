@@ -66,3 +66,21 @@ def test_such_a_run_records_nothing(tmp_path: Path, data: str) -> None:
         ConfigError, match="runner offline plays no episodes that could be recorded"
     ):
         build(compose("qmix", "matrix", words))
+
+
+def test_tests_ask_for_several_returns_and_get_each(tmp_path: Path, data: str) -> None:
+    """The two-step game pays 7 where agent 0 begins with its first action, else 0, 1 or 8."""
+    words = (
+        f"dataset={data}",
+        "target_returns=[7.0, 0.0]",
+        "return_scale=3.0",
+        "head_gain=1.0",
+        "n_layer=1",
+        "context_length=2",
+    )
+    quick = ("t_max=200", "test_interval=200", "test_nepisode=2", "lr=0.01", "save_model=False")
+    run, told = trainer(tmp_path, "madt", "matrix", *words, *quick)
+    run.run()
+    for asked in (7.0, 0.0):
+        assert told.curve(f"test_return_mean@{asked:g}")[-1] == (200, asked)
+    assert told.curve("test_return_mean")[-1] == (200, 7.0)
