@@ -65,7 +65,7 @@ class Imagination:
         batches: int = Field(5, ge=1, description="imagined batches of a round, one per update")
         batch_size: int = Field(600, ge=1, description="rows of an imagined batch")
         burn_in: int = Field(
-            10, ge=0, description="real steps that a policy with a memory sees before a row begins"
+            10, ge=0, description="real steps that a recurrent policy sees before a row begins"
         )
         chunk: int = Field(0, ge=0, description="rows imagined side by side; 0: all of a batch")
 
@@ -242,8 +242,10 @@ class Imagination:
     ) -> dict[str, Tensor]:
         """What the policy remembers before ``steps`` (B,), having seen the last of the steps before."""
         carry = self.policy.init_carry(len(rows), self._device, self._generators.policy)
-        remembers = getattr(self.policy, "recurrent", True)
-        before = min(self._config.burn_in, int(steps.max())) if remembers else 0
+        # A policy without a memory of its own remembers the frames that it sees at once, and no more.
+        frames = carry["obs_before"].shape[1] if "obs_before" in carry else 0
+        back_to = self._config.burn_in if getattr(self.policy, "recurrent", True) else frames
+        before = min(back_to, int(steps.max()))
         for back in range(before, 0, -1):
             at = np.maximum(steps - back, 0)
             seen = Seen(

@@ -22,12 +22,16 @@ class AttentionCritic(Critic):
         n_block: int = Field(1, ge=1, description="attention blocks")
         n_embd: int = Field(64, ge=1, description="D, width of everything")
         n_head: int = Field(1, ge=1, description="attention heads, they divide D")
+        frames: int = Field(
+            1, ge=1, description="observations it sees at once: the present ones and those before"
+        )
         see_agent_id: bool = Field(True, description="it sees which agent each observation is of")
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
+        self.frames = config.frames
         D, agents = config.n_embd, spec.n_agents if config.see_agent_id else 0
-        self.embed = NormedMLP([spec.obs_dim], [D], "gelu", agents=agents)
+        self.embed = NormedMLP([config.frames * spec.obs_dim], [D], "gelu", agents=agents)
         self.encoder = AgentEncoder(D, config.n_block, config.n_head)
         self.value = value_head(D)
 

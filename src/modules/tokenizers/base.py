@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,13 @@ class Tokenizer(nn.Module, ABC):
     """Observations of one agent as ``tokens`` codes below ``vocabulary``, the same for all agents.
 
     Attributes:
+        trained_by: kind of the part that trains it and must therefore ask for it; None: nobody has to.
         tokens: K.
         vocabulary: V.
         unused_for: (V,) updates since a code was last chosen.
     """
 
+    trained_by: ClassVar[str | None] = "buffer"
     tokens: int
     vocabulary: int
     unused_for: Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 
@@ -20,6 +22,8 @@ class BinsTokenizer(Tokenizer):
         limit: float = Field(
             3.0, gt=0, description="largest logarithm sign(x) ln(1 + |x|) told apart"
         )
+
+    trained_by: ClassVar[str | None] = None
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__(spec, spec.obs_dim, config.bins)

@@ -58,13 +58,13 @@ class FSQTokenizer(Tokenizer):
         levels: list[Annotated[int, Field(ge=2)]] = Field(
             [8, 8, 8], min_length=1, description="values of each of a token's coordinates"
         )
-        hidden_dim: int = Field(512, ge=1, description="width of the two hidden layers, each way")
+        hidden_width: int = Field(512, ge=1, description="width of the two hidden layers, each way")
 
     levels: Tensor
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__(spec, config.tokens, math.prod(config.levels))
-        K, L, H = config.tokens, len(config.levels), config.hidden_dim
+        K, L, H = config.tokens, len(config.levels), config.hidden_width
         self.encoder = layers([spec.obs_dim, H, H, K * L])
         self.decoder = layers([K * L, H, H, spec.obs_dim])
         # Kept in checkpoints: another grid under the same weights would decode something else.

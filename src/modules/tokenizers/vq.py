@@ -68,7 +68,7 @@ class VQTokenizer(Tokenizer):
         tokens: int = Field(16, ge=1, description="K, tokens of an observation")
         codes: int = Field(512, ge=2, description="V, codes of the codebook")
         code_dim: int = Field(128, ge=1, description="D, width of a code")
-        hidden_dim: int = Field(256, ge=1, description="width of the two hidden layers, each way")
+        hidden_width: int = Field(256, ge=1, description="width of the two hidden layers, each way")
         decay: float = Field(0.8, ge=0, lt=1, description="of the codebook's running means")
         commitment: float = Field(
             10.0, ge=0, description="weight of the distance from what is encoded to its code"
@@ -89,7 +89,7 @@ class VQTokenizer(Tokenizer):
     def __init__(self, config: Config, spec: EnvSpec, *, seed: int, device: torch.device) -> None:
         super().__init__(spec, config.tokens, config.codes)
         self._config = config
-        K, V, D, H = config.tokens, config.codes, config.code_dim, config.hidden_dim
+        K, V, D, H = config.tokens, config.codes, config.code_dim, config.hidden_width
         self.encoder = layers([spec.obs_dim, H, H, K * D])
         self.decoder = layers([K * D, H, H, spec.obs_dim])
         bound = (6 / (V * D)) ** 0.5

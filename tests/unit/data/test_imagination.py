@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.build import build_player
 from phalanx.checkpoint import find_checkpoint, load_checkpoint
 from phalanx.config import compose
 from phalanx.data import imagination as module
@@ -18,6 +19,7 @@ from phalanx.data.imagination import Imagination
 from phalanx.data.store import EpisodeStore
 from phalanx.errors import BufferMemoryError, ConfigError
 from phalanx.modules.policies.actor import ActorPolicy
+from phalanx.modules.policies.base import Seen
 
 from ...families import small
 from ...recorder import trainer
@@ -91,6 +93,14 @@ def test_rows_begin_where_episodes_were_and_remember_what_was_before() -> None:
     assert not hidden[0].any()
     torch.testing.assert_close(hidden[1], seen.hidden[0, 0])
     torch.testing.assert_close(hidden[2], seen.hidden[0, 6])
+
+
+def test_rows_begin_with_the_frames_before_them() -> None:
+    buffer = make(agent={"frames": 3}, min_steps=1)
+    buffer.insert(episodes(2), np.arange(2))
+    start = buffer._start(np.array([0, 1, 1]), np.array([0, 1, 7]), 0)
+    assert start.carry["obs_before"][:, :, 0, 0].tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert start.codes[:, 0, 0].tolist() == [0, 1, 2]
 
 
 def test_every_batch_is_by_the_policy_as_the_one_before_has_made_it() -> None:
@@ -224,6 +234,38 @@ def test_a_simulator_that_nobody_imagines_with_is_refused() -> None:
         caught.value
     )
     assert "Choose buffer=imagination" in str(caught.value)
+
+
+def test_play_is_shown_what_the_tokenizer_makes_of_it(tmp_path: Path) -> None:
+    """In play, in tests, and by whoever has no more than a checkpoint."""
+    run, _ = trainer(tmp_path, "marie_small", "matrix", *SMALL, "t_max=40", "tokenizer_lr=0.1")
+    run.run()
+    behaviour, policy = run.parts.behaviour, run.parts.policy
+    shown, act = list[Any](), policy.act
+
+    def spy(seen: Any, *others: Any) -> Any:
+        shown.append(seen.obs)
+        return act(seen, *others)
+
+    obs = torch.eye(3)[None, :2]
+    seen = Seen(
+        obs, torch.zeros(1, 3), torch.ones(1, 2, 2).bool(), torch.ones(1, 2).bool(), torch.zeros(1)
+    )
+    state = load_checkpoint(find_checkpoint(tmp_path))
+    player = build_player(run.composed, run.parts.spec, CPU, state)
+    for one in (behaviour, player):
+        one.policy.act = spy  # type: ignore[method-assign]
+        one.act(seen, one.init_carry(1, CPU), 0, True, torch.Generator())
+    tokenizer = run.parts.buffer.tokenizer  # type: ignore[attr-defined]
+    assert torch.equal(shown[0], tokenizer.decode(tokenizer.encode(obs)))
+    assert torch.equal(shown[1], shown[0])
+    assert not torch.equal(shown[0], obs)
+
+
+def test_a_tokenizer_that_nobody_trains_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tokenizer=vq does not fit buffer=on_policy"):
+        compose("mappo", "matrix", ("behaviour=reconstructed", "tokenizer=vq"))
+    compose("mappo", "matrix", ("behaviour=reconstructed", "tokenizer=bins"))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ TOKENS, CODES = 3, 11
 def make(spec: EnvSpec = SPEC, std: float | None = 0.3, **config: Any) -> Marie:
     configs = {
         "world_model": SIZES | config,
-        "tokenizer": {"tokens": TOKENS, "codes": CODES, "code_dim": 4, "hidden_dim": 8},
+        "tokenizer": {"tokens": TOKENS, "codes": CODES, "code_dim": 4, "hidden_width": 8},
     }
     model: Marie = assemble(configs, spec, tokenizer="vq", world_model="marie").build("world_model")
     for module in model.modules() if std else ():

@@ -15,8 +15,8 @@ from phalanx.registry import TOKENIZERS
 from ..toys import SPEC, assemble
 
 SMALL: dict[str, dict[str, Any]] = {
-    "vq": {"tokens": 3, "codes": 24, "code_dim": 8, "hidden_dim": 32},
-    "fsq": {"tokens": 3, "levels": [4, 4, 3], "hidden_dim": 32},
+    "vq": {"tokens": 3, "codes": 24, "code_dim": 8, "hidden_width": 32},
+    "fsq": {"tokens": 3, "levels": [4, 4, 3], "hidden_width": 32},
     "bins": {"bins": 32},
 }
 
