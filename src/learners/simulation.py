@@ -11,6 +11,7 @@ from ..data.batch import EpisodeBatch
 from ..modules.tokenizers.base import Tokenizer
 from ..modules.world_models.base import Simulator
 from .base import Learner
+from .optimiser import AdamW
 
 
 class TokenizerLearner(Learner):
@@ -35,7 +36,7 @@ class TokenizerLearner(Learner):
         self.modules = {"tokenizer": tokenizer}
         learnt = list(tokenizer.parameters())
         if learnt:
-            self.optimisers = [torch.optim.AdamW(learnt, lr=lr, weight_decay=weight_decay)]
+            self.optimisers = [AdamW(learnt, lr=lr, weight_decay=weight_decay)]
 
     @property
     def learns(self) -> bool:
@@ -83,7 +84,7 @@ class SimulatorLearner(Learner):
             {"params": others, "weight_decay": 0.0},
         ]
         if decayed or others:
-            self.optimisers = [torch.optim.AdamW(groups, lr=lr)]
+            self.optimisers = [AdamW(groups, lr=lr)]
 
     def update(self, batch: EpisodeBatch, t_env: int) -> dict[str, Tensor]:
         """One step on windows."""

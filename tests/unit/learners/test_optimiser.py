@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import phalanx.learners.optimiser as optimiser_module
 from phalanx.learners.optimiser import Adam, AdamW, RMSprop
 
 LR, EPS = 0.1, 1e-5
@@ -70,3 +73,8 @@ def test_what_wraps_torchs_optimisers_is_gone(optimiser: Any) -> None:
     for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
         method = getattr(optimiser, name)
         assert inspect.unwrap(method) is method
+
+
+def test_learners_make_no_other_optimisers() -> None:
+    for file in Path(optimiser_module.__file__).parent.glob("*.py"):
+        assert not re.search(r"optim\.\w+\(", file.read_text("utf-8")), file.name
