@@ -19,11 +19,20 @@ from .protocol import Env, Film, Player, Timestep
 from .starcraft2 import SMAC_BOUND, StarCraft2Game, find_game, why_no_game
 
 if TYPE_CHECKING:
+    from .battle.agent_centred import AgentCentred
     from .battle.watch import Recorder
 
 log = logging.getLogger("phalanx.envs")
 
-_NOT_SMACS = ("engine", "profile", "seed", "step_timeout", "start_timeout", "max_failures")
+_NOT_SMACS = (
+    "engine",
+    "profile",
+    "layout",
+    "seed",
+    "step_timeout",
+    "start_timeout",
+    "max_failures",
+)
 _SMACV2S = (
     "capability_config",
     "n_units",
@@ -50,6 +59,11 @@ class SC2Config(PartConfig):
     )
     profile: Literal["liberty", "lotv"] = Field(
         "liberty", description="unit data of the embedded engine; SMAC's maps load liberty"
+    )
+    layout: Literal["smac", "mappo"] = Field(
+        "smac",
+        description="order and contents of observations and state: SMAC's, or those of MAPPO's code, in "
+        "which published datasets were recorded (embedded engine, SMAC's maps)",
     )
     seed: int | None = Field(
         None, ge=0, description="seed of the battles; null derives it from the run's seed"
@@ -222,7 +236,13 @@ def choose_engine(config: SC2Config) -> str:
         return "embedded"
     if config.engine == "starcraft2":
         find_game(config.map_name)
+        if config.layout != "smac":
+            raise EnvError(
+                f"layout={config.layout} is offered by engine=embedded; the game's own is smac."
+            )
         return "starcraft2"
+    if config.layout != "smac":
+        return "embedded"
     reason = why_no_game(config.map_name)
     if reason is None:
         return "starcraft2"
@@ -252,7 +272,10 @@ class EmbeddedBattles:
     """The battle engine behind the batched protocol."""
 
     def __init__(self, config: SC2Config, num_envs: int, seed: int) -> None:
-        from .battle import VecBattle  # compiles on first use; not needed to list or compose
+        from .battle import VecBattle
+        from .battle.agent_centred import (
+            AgentCentred,  # compiles on first use; not needed to list or compose
+        )
 
         options = config.smac_options()
         self._battle = VecBattle(
@@ -264,8 +287,20 @@ class EmbeddedBattles:
             **options,
         )
         self._recorder: Recorder | None = None
-        self._facts = {"map_name": config.map_name, "profile": config.profile}
+        self._facts = {
+            "map_name": config.map_name,
+            "profile": config.profile,
+            "layout": config.layout,
+        }
         self.spec, self.num_envs = replace(self._battle.spec, obs_bound=SMAC_BOUND), num_envs
+        self._view: AgentCentred | None = None
+        if config.layout == "mappo":
+            if config.is_smacv2:
+                raise EnvError("layout=mappo is for SMAC's maps; SMACv2's have layout=smac.")
+            self._view = AgentCentred(self._battle)
+            self.spec = replace(
+                self.spec, obs_dim=self._view.obs_dim, state_dim=self._view.state_dim
+            )
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new battle where ``mask`` (B,) is true."""
@@ -275,9 +310,11 @@ class EmbeddedBattles:
         """One step of all battles that are not over."""
         return self._of_episode(self._battle.step(actions))
 
-    @staticmethod
-    def _of_episode(seen: Timestep) -> Timestep:
-        """With those facts alone that are logged at the end of an episode."""
+    def _of_episode(self, seen: Timestep) -> Timestep:
+        """In the layout that was chosen, with those facts alone that are logged at the end of an episode."""
+        if self._view is not None:
+            obs, state = self._view.look()
+            seen = seen._replace(obs=obs, state=state)
         info = {k: seen.info[k] for k in ("battle_won", "dead_allies", "dead_enemies")}
         return seen._replace(info=info)
 

@@ -198,7 +198,9 @@ class SSM(nn.Module):
         self._low_rank = kernel == "dplr"
         if self._low_rank:
             self._keep("P", torch.view_as_real(normal.P[:half]), learnt=learnt)
-        # States that follow an impulse (H, N/2, L) as far as they were asked for, where these are fixed.
+        # Where these are fixed: the system, and the states that follow an impulse (H, N/2, L) as far as they
+        # were asked for.
+        self._system: System | None = None
         self._impulse: Tensor | None = None
 
     def _keep(self, name: str, value: Tensor, *, learnt: bool) -> None:
@@ -210,7 +212,7 @@ class SSM(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._impulse = None
+        self._system = self._impulse = None
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """What is learnt of the state space itself: it wants a learning rate of its own and no decay."""
@@ -218,6 +220,15 @@ class SSM(nn.Module):
 
     def system(self, dtype: torch.dtype = torch.complex64) -> System:
         """The discrete state space as it is now."""
+        kept = self._system
+        if kept is not None and (kept.a.dtype, kept.a.device) == (dtype, self.C.device):
+            return kept
+        system = self._discretised(dtype)
+        if self._trained == "none" and dtype == torch.complex64:
+            self._system = system
+        return system
+
+    def _discretised(self, dtype: torch.dtype) -> System:
         real = torch.empty(0, dtype=dtype).real.dtype
         log_dt, log_decay, frequency, B = (
             x.to(real) for x in (self.log_dt, self.log_decay, self.frequency, self.B)
@@ -279,10 +290,26 @@ class SSM(nn.Module):
     def kernel(self, steps: int) -> Tensor:
         """(H, L) what an impulse gives at each step, without D."""
         C = torch.view_as_complex(self.C)
+        if not self._low_rank:
+            return self._summed_powers(C, steps)
         return _both(torch.einsum("hn,hnl->hl", C, self.impulse(steps)))
+
+    def _summed_powers(self, C: Tensor, steps: int) -> Tensor:
+        """(H, L) sum over all states of ``C b a^l``, as a product of two short tables of powers."""
+        system = self.system(torch.complex128)
+        Q = max(int(steps**0.5), 1)
+        fine = torch.arange(Q, device=C.device)
+        coarse = torch.arange(-(-steps // Q), device=C.device) * Q
+        logs = system.a.log()[..., None]
+        left = ((C * system.b)[..., None] * (logs * coarse).exp()).to(torch.complex64)
+        right = (logs * fine).exp().to(torch.complex64)
+        return _both(left.mT @ right).flatten(1)[:, :steps]
 
     def memory_kernel(self, steps: int) -> Tensor:
         """(H, L) mean over all states at each step after an impulse."""
+        if not self._low_rank:
+            C = torch.view_as_complex(self.C)
+            return self._summed_powers(torch.full_like(C, 1 / self.states), steps)
         return self.impulse(steps).real.mean(dim=1)
 
     def fading(self, steps: int, *, memory: bool = False) -> Tensor:
