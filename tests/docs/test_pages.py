@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -85,3 +86,16 @@ def test_every_page_is_in_the_contents() -> None:
     listed = set(re.findall(r"(?m)^[\w/]+$", (ROOT / "docs" / "index.md").read_text()))
     pages = {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in PAGES[1:]}
     assert pages - {"index", "keys"} <= listed
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PHALANX_MONGO_URL", "none")
+    notebook = json.loads((ROOT / "examples" / "first_steps.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [1, 2, 3, 4, 5]
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for cell in cells:
+        code = "".join(cell["source"]).replace("t_max=3000", "t_max=400")
+        exec(compile(code, "first_steps.ipynb", "exec"), namespace)
