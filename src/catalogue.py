@@ -24,14 +24,23 @@ def shipped_parts(package: str) -> dict[str, str]:
         package: where to look, relative to this one, e.g. ``modules.mixers``.
     """
     found = {}
-    for path in sorted(_HERE.joinpath(*package.split(".")).rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if ".register(" not in text:
-            continue
-        for node in ast.parse(text).body:
+    for path in registering(package):
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and (name := registered_as(node)):
                 found[name] = inspect.cleandoc(ast.get_docstring(node) or " ").splitlines()[0]
     return found
+
+
+def registering(package: str) -> list[Path]:
+    """The files of a package, given as for :func:`shipped_parts`, that may register parts."""
+    files = sorted(_HERE.joinpath(*package.split(".")).rglob("*.py"))
+    return [path for path in files if b".register(" in path.read_bytes()]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A source file of this package, taken apart once."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def registered_as(node: ast.ClassDef) -> str | None:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .catalogue import registered_as
+from .catalogue import parsed, registered_as, registering
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = __name__.rpartition(".")[0]
@@ -62,9 +62,7 @@ def skeleton(package: str, name: str) -> type[Any]:
 def _parts(package: str) -> dict[str, tuple[str, str]]:
     """Module and class of each part in a package."""
     found = {}
-    for path in sorted(_HERE.joinpath(*package.split(".")).rglob("*.py")):
-        if ".register(" not in path.read_text(encoding="utf-8"):
-            continue
+    for path in registering(package):
         name = ".".join([_ROOT, *path.relative_to(_HERE).with_suffix("").parts])
         for node in _module(name).tree.body:
             if isinstance(node, ast.ClassDef) and (part := registered_as(node)):
@@ -88,8 +86,7 @@ class _Module:
         path = _HERE.joinpath(*name.split(".")[1:])
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         self.name, self.package = name, name if path.stem == "__init__" else name.rpartition(".")[0]
-        self.tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        self._path = path
+        self.tree, self._path = parsed(path), path
         self._written: dict[str, ast.stmt] = {}
         self._known: dict[str, Any] = {"__name__": name}
         for node in self.tree.body:
