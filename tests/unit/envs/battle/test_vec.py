@@ -16,6 +16,7 @@ from phalanx.envs.battle import BattleMap, VecBattle, battle_reward, map_info, o
 from phalanx.envs.battle.crew import LINE, begin_round, deal, make_crew, raise_to, take_share
 from phalanx.envs.battle.pitch import PITCH
 from phalanx.envs.battle.watch import Recorder
+from phalanx.envs.gate import expected_fields, wrong_fields
 from phalanx.errors import EnvError, UnavailableActionError
 
 from .arena import random_actions, run_out, waiting
@@ -395,3 +396,12 @@ def test_a_share_is_taken_once_in_a_round_even_by_who_comes_late() -> None:
     assert late(crew, place, 1) == 2  # read before round 2, claimed after it
     assert crew[place] == 2
     assert take_share(crew, 2, 1, 0, 2) == -1
+
+
+def test_reset_and_step_return_what_the_protocol_says() -> None:
+    battle = VecBattle("3m", 2, seed=4, autoreset=False)
+    seen = battle.reset()
+    assert not wrong_fields(expected_fields(battle.spec, 2), seen)
+    after = battle.step(waiting(battle))
+    assert after.obs is battle.obs
+    assert after.info["battle_won"].shape == (2,)
