@@ -83,7 +83,7 @@ class Table(torch.nn.Module):
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
         self.values = torch.nn.Parameter(values)
-        self.hidden_dim = 1
+        self.hidden_dim = self.frames = 1
 
     def forward(self, obs: Any, last_actions: Any, carry: Any = None, lengths: Any = None) -> Any:
         from phalanx.modules.agents.base import AgentOutput
