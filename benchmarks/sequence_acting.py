@@ -119,7 +119,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread\n")
     print("| tokens | agents | battles | C | MFLOP a step | remembering | anew | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for tokens in ("obs", "obs_action", "return_obs_action"):
+    for tokens in ("obs", "action_obs", "return_action_obs"):
         row = compare(
             tokens, arguments.agents, arguments.battles, arguments.context, arguments.rounds
         )

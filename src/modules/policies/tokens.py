@@ -23,9 +23,10 @@ from .sequence import Looked, Moments, SequenceConfig, SequencePolicy
 class TokenConfig(SequenceConfig):
     """Keys of all policies of the family."""
 
-    tokens: Literal["obs", "obs_action", "return_obs_action"] = Field(
-        "return_obs_action",
-        description="what a step is told as: the observation, the action before it, the return asked for",
+    tokens: Literal["obs", "action_obs", "return_action_obs"] = Field(
+        "return_action_obs",
+        description="what a step is told as, in this order: the return asked for, the action before it, the "
+        "observation",
     )
     context_length: int = Field(20, ge=1, description="C, steps each layer sees")
     n_layer: int = Field(2, ge=1, description="blocks of the trunk")
@@ -46,9 +47,9 @@ class TokenConfig(SequenceConfig):
 class TokenPolicy(SequencePolicy):
     """One network for all agents, over each agent's own sequence of tokens.
 
-    A step is the return still asked for, the observation and the action before it, or less of that, each a
-    token; all of them are known when the agent acts, so its action is read off the last one. To each is added
-    what a table has of the step's absolute time.
+    A step is the return still asked for, the action before it and the observation, or the last of these, each
+    a token. All of them are known when the agent acts, and its action is read off the observation's. To each
+    is added what a table has of the step's absolute time.
 
     Args:
         config: keys of the family.

@@ -29,7 +29,7 @@ from .toys import ACTIONS, CPU, SPEC, assemble, plain, random_batch
 SEQUENCES = [name for name, part in POLICIES.items() if issubclass(part, SequencePolicy)]
 TOKENED = [name for name in SEQUENCES if issubclass(POLICIES.get(name), TokenPolicy)]
 LONG = replace(SPEC, episode_limit=40)
-TOKENS = ("obs", "obs_action", "return_obs_action")
+TOKENS = ("obs", "action_obs", "return_action_obs")
 
 
 def make(name: str, spec: Any = LONG, **keys: Any) -> SequencePolicy:
@@ -217,7 +217,7 @@ def test_outputs_depend_on_what_the_tokens_tell(name: str, tokens: str) -> None:
 
 @pytest.mark.parametrize("spec", ACTIONS.values(), ids=ACTIONS)
 def test_every_kind_of_action_is_drawn_and_judged_alike(spec: Any) -> None:
-    tokens = "return_obs_action" if not spec.action_shape else "obs"
+    tokens = "return_action_obs" if not spec.action_shape else "obs"
     policy, batch = make("decision_transformer", spec, tokens=tokens), random_batch((4, 4), spec)
     proposal = policy.propose(
         Seen.of(batch, 0),
@@ -247,8 +247,8 @@ def test_acting_costs_the_same_late_in_an_episode() -> None:
 def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(ConfigError, match="n_head=3 does not divide n_embd=32"):
         make("decision_transformer", n_head=3)
-    with pytest.raises(ConfigError, match="tokens=obs_action tells agents their last action"):
-        make("decision_transformer", ACTIONS["continuous"], tokens="obs_action")
+    with pytest.raises(ConfigError, match="tokens=action_obs tells agents their last action"):
+        make("decision_transformer", ACTIONS["continuous"], tokens="action_obs")
 
 
 @pytest.mark.parametrize("name", TOKENED)
