@@ -16,9 +16,9 @@ from phalanx.learners.targets import td_lambda_target, td_target
 from phalanx.learners.value_based import conservative_gap, drift
 from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.modules.policies.base import Seen
-from phalanx.registry import MIXERS, WORLD_MODELS
+from phalanx.registry import MIXERS
 
-from ..modules.toys import CPU, assemble, random_batch
+from ..modules.toys import CPU, WITH_CONTEXT, assemble, random_batch
 
 GAME = EnvSpec(n_agents=2, obs_dim=1, state_dim=1, action=Discrete(2), episode_limit=2)
 
@@ -127,7 +127,7 @@ def test_update_by_hand_terminated_against_truncated(double_q: bool) -> None:
 
 @pytest.mark.parametrize("td_lambda", [0.0, 0.7])
 @pytest.mark.parametrize("mixer", [n for n, part in MIXERS.items() if issubclass(part, Mixer)])
-@pytest.mark.parametrize("world_model", WORLD_MODELS.names())
+@pytest.mark.parametrize("world_model", WITH_CONTEXT)
 def test_padding_has_no_influence(mixer: str, world_model: str, td_lambda: float) -> None:
     batch = random_batch((2, 5, 4))
     entry = torch.arange(batch.max_t + 1) > batch.lengths[:, None]
@@ -179,7 +179,7 @@ def test_unavailable_next_actions_have_no_influence() -> None:
     assert found[0].any()
 
 
-@pytest.mark.parametrize("world_model", WORLD_MODELS.names())
+@pytest.mark.parametrize("world_model", WITH_CONTEXT)
 def test_targets_get_no_gradient_and_are_copied_on_time(world_model: str) -> None:
     learner = build({"learner": {"target_update_interval": 2}}, world_model=world_model)
     batch = random_batch()
@@ -194,7 +194,7 @@ def test_targets_get_no_gradient_and_are_copied_on_time(world_model: str) -> Non
     assert any(not torch.equal(v, first[k]) for k, v in learner.target_agent.state_dict().items())
 
 
-@pytest.mark.parametrize("world_model", WORLD_MODELS.names())
+@pytest.mark.parametrize("world_model", WITH_CONTEXT)
 @pytest.mark.parametrize("optim", ["rmsprop", "adam"])
 def test_continuing_is_exact(world_model: str, optim: str) -> None:
     config = {"learner": {"target_update_interval": 3, "optim": optim}}

@@ -10,9 +10,9 @@ import torch
 from phalanx.modules.mixers.base import Choice, Mixer
 from phalanx.modules.mixers.qmix import mix
 from phalanx.modules.mixers.qplex import duplex
-from phalanx.registry import MIXERS, WORLD_MODELS
+from phalanx.registry import MIXERS
 
-from .toys import SPEC, assemble
+from .toys import SPEC, WITH_CONTEXT, assemble
 
 N, S, A = SPEC.n_agents, SPEC.state_dim, SPEC.n_actions
 # Those that promise it by their form; others come near it by a learner's losses.
@@ -25,7 +25,7 @@ def choice_of(q: torch.Tensor) -> Choice:
 
 
 @pytest.mark.parametrize("name", FAITHFUL)
-@pytest.mark.parametrize("world_model", WORLD_MODELS.names())
+@pytest.mark.parametrize("world_model", WITH_CONTEXT)
 def test_shapes_and_monotonicity(name: str, world_model: str) -> None:
     parts = assemble(mixer=name, world_model=world_model)
     mixer, width = parts.build("mixer"), parts.build("world_model").output_dim

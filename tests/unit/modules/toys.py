@@ -11,7 +11,7 @@ import torch
 from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import Box, Discrete, EnvSpec, Mixed
 from phalanx.modules.behaviours.plain import PlainBehaviour
-from phalanx.registry import REGISTRIES, Assembler
+from phalanx.registry import REGISTRIES, WORLD_MODELS, Assembler
 
 SPEC = EnvSpec(
     n_agents=3,
@@ -31,6 +31,8 @@ ACTIONS = {
     "mixed": replace(SPEC, action=Mixed(Discrete(4), _TWO)),
 }
 CPU = torch.device("cpu")
+# World models that a learner of values trains; the others are there to imagine with.
+WITH_CONTEXT = [name for name, part in WORLD_MODELS.items() if part.trained_by is None]
 
 
 def random_batch(
