@@ -309,6 +309,7 @@ def _off_policy(chosen: Mapping[str, str]) -> list[str]:
         for name, buffer in REGISTRIES["buffer"].items()
         if getattr(buffer, "on_policy", None) in (None, wanted)
         and getattr(buffer, "fed", plays) == plays
+        and all(other in chosen for other in needs(buffer))
     ]
     learns = (
         "learns from what the policy as it is has just done, once"

@@ -47,9 +47,9 @@ def test_batches_are_those_of_a_replay_of_the_same_episodes(tmp_path: Path) -> N
     )
     replay.insert(store, np.arange(len(LENGTHS)))
     rows = np.array([4, 1, 1, 0, 5])
-    equal(data.batch(rows), replay._store.batch(rows))
+    equal(data.batch(rows), replay.store.batch(rows))
     starts = np.array([1, 0, 4, 1, 2])
-    equal(data.batch(rows, starts, 3), replay._store.batch(rows, starts, 3))
+    equal(data.batch(rows, starts, 3), replay.store.batch(rows, starts, 3))
     assert data.batch(rows, starts, 3).lengths.tolist() == [2, 3, 2, 1, 3]
     assert data.lengths.tolist() == list(LENGTHS)
     np.testing.assert_allclose(data.returns, [a["reward"].sum() for a in data], rtol=1e-6)
