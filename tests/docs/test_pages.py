@@ -15,7 +15,7 @@ from phalanx.catalogue import shipped_parts
 from phalanx.cli import COMMANDS, parse
 from phalanx.config import compose
 from phalanx.config.schema import RunConfig
-from phalanx.registry import REGISTRIES
+from phalanx.registry import REGISTRIES, load_builtin_parts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -33,6 +33,9 @@ def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PHALANX_MONGO_URL", "none")
+    load_builtin_parts()
+    for registry in REGISTRIES.values():  # a page's own parts are of that page alone
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     namespace: dict[str, object] = {"__name__": "__main__"}
     text = _RUN[name].read_text()
     for match in _FENCE.finditer(text):

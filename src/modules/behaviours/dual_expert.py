@@ -16,20 +16,22 @@ from ..policies.base import Condition, Seen, StochasticPolicy
 from .base import Behaviour, Played
 
 _EXPERT = "expert_"  # before the names of what the frozen expert remembers
+_ROUNDING = 1e-4
+"""Log-probabilities closer than this are the same: equal weights may give the last bits otherwise."""
 
 
 def surer(ours: Tensor, theirs: Tensor, voters: Tensor, scope: Literal["team", "agent"]) -> Tensor:
     """(B, N) bool: which agents do what the other expert proposes.
 
-    An agent that votes is for the other expert where that is surer of what it proposes. With scope ``team``
-    more than half of the votes decide for everyone; without any all stay.
+    An agent that votes is for the other expert where that is surer of what it proposes, by more than
+    rounding. With scope ``team`` more than half of the votes decide for everyone; without any all stay.
 
     Args:
         ours: (B, N) log-probabilities of the proposals of one expert.
         theirs: (B, N) of the other's.
         voters: (B, N) bool.
     """
-    better = (theirs > ours) & voters
+    better = (theirs - ours > _ROUNDING) & voters
     if scope == "agent":
         return better
     majority = 2 * better.sum(dim=1) > voters.sum(dim=1)
