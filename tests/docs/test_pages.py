@@ -66,6 +66,8 @@ def test_commands_are_understood() -> None:
         assert parsed.command in COMMANDS, (page, line)
         stray = [word for word in parsed.sacred if not word.startswith("-")]
         assert parsed.command != "train" or not stray, (page, line)
+        goes_on = any(word.startswith("resume=") for word in parsed.updates)
+        assert parsed.command != "train" or parsed.config or goes_on, (page, line)
         if parsed.config and not parsed.config.endswith(".yaml"):
             named = [word for word in parsed.updates if not word.startswith("plugins=")]
             if named == parsed.updates:  # a plugin's own parts are tested where they are shown
