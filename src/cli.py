@@ -40,7 +40,7 @@ Phalanx {version}: cooperative multi-agent reinforcement learning from registere
       what --config and --env-config take, with a line on each; SMAC's maps
   phalanx doctor
       what of this machine can be used, and the line that mends what cannot
-  phalanx dataset info | check | record | split | join | convert
+  phalanx dataset info | check | record | split | join | convert | export
       recorded episodes to learn from; has --help
   phalanx runs | compare | plot | export
       look at runs; each has --help

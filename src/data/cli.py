@@ -1,4 +1,4 @@
-"""``phalanx dataset``: record, look at, check, cut up, put together and convert recorded episodes."""
+"""``phalanx dataset``: record, look at, check, cut up, put together, convert and export recorded episodes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, DatasetError, did_you_mean
+
+if TYPE_CHECKING:
+    from .convert.foreign import Place
+    from .dataset.checks import Report
 
 SUBCOMMANDS = {
     "info": "returns, lengths, win rate and variety of a dataset",
@@ -16,6 +21,7 @@ SUBCOMMANDS = {
     "split": "tiers by return, each a dataset of its own",
     "join": "several datasets as one",
     "convert": "a published format into ours",
+    "export": "ours into a published format",
 }
 _USAGE = """\
 phalanx dataset info DIR [--out FILE.png]
@@ -25,7 +31,8 @@ phalanx dataset info DIR [--out FILE.png]
        phalanx dataset record --bot NAME [--env-config=ENV] [as above]
        phalanx dataset split DIR --tiers NAME:FROM-BELOW,... [--episodes N] [--seed S] --out DIR
        phalanx dataset join DIR DIR ... --out DIR
-       phalanx dataset convert FORMAT DIR --out DIR"""
+       phalanx dataset convert FORMAT PATH [--env-config=ENV] --out DIR [with KEY=VALUE ...]
+       phalanx dataset export minari DIR --out DIR/NAME-v0"""
 _FAULTS_SHOWN = 50
 
 
@@ -51,8 +58,8 @@ def dataset(arguments: Sequence[str], updates: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"phalanx dataset {command}", description=f"{SUBCOMMANDS[command].capitalize()}."
     )
-    if command == "record":
-        return _record(parser, arguments[1:], updates)
+    if command in _COMPOSING:
+        return _COMPOSING[command](parser, arguments[1:], updates)
     if updates:
         raise ConfigError(
             f"{updates[0]!r}: `dataset {command}` reads no keys; leave `with` and what follows out."
@@ -82,11 +89,24 @@ def _check(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         "--rescue", metavar="DIR", type=Path, help="copy the episodes without a fault to a new one"
     )
     given = parser.parse_args(list(arguments))
-    from .dataset.checks import CHECKS, check
     from .dataset.derive import rescue
     from .dataset.summary import in_a_line
 
-    report = check(given.folder)
+    report = _checked(given.folder)
+    if given.rescue is not None:
+        if not report.whole.any():
+            raise DatasetError(f"{given.folder} has no whole episode that could be copied.")
+        print(in_a_line(rescue(report.dataset, report.whole, given.rescue)))
+    elif report.faults and report.whole.any():
+        print(f"copy them: phalanx dataset check {given.folder} --rescue NEW_DIR")
+    return int(bool(report.faults))
+
+
+def _checked(folder: Path) -> Report:
+    """What the checks found, after telling it."""
+    from .dataset.checks import CHECKS, check
+
+    report = check(folder)
     for fault in report.faults[:_FAULTS_SHOWN]:
         print(f"{fault.check}: {fault}")
     if len(report.faults) > _FAULTS_SHOWN:
@@ -100,13 +120,7 @@ def _check(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     else:
         steps = report.dataset.steps
         print(f"{there:,} episodes with {steps:,} steps are whole ({', '.join(CHECKS)})")
-    if given.rescue is not None:
-        if not whole:
-            raise DatasetError(f"{given.folder} has no whole episode that could be copied.")
-        print(in_a_line(rescue(report.dataset, report.whole, given.rescue)))
-    elif report.faults and whole:
-        print(f"copy them: phalanx dataset check {given.folder} --rescue NEW_DIR")
-    return int(bool(report.faults))
+    return report
 
 
 def _split(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
@@ -160,22 +174,62 @@ def _join(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _convert(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
-    parser.add_argument("format", metavar="FORMAT", help="alberdice")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="with its files")
+def _convert(
+    parser: argparse.ArgumentParser, arguments: Sequence[str], updates: Sequence[str]
+) -> int:
+    parser.add_argument("format", metavar="FORMAT", help="alberdice, madt, omiga or vault")
+    parser.add_argument("source", metavar="PATH", type=Path, help="its file, or folder of files")
+    parser.add_argument(
+        "--env-config",
+        metavar="ENV",
+        help="the environment that the episodes are of, with its keys: needed to test what learns from them",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="the new dataset")
     given = parser.parse_args(list(arguments))
-    from .convert import CONVERTERS
-    from .dataset import Dataset
+    if updates and given.env_config is None:
+        raise ConfigError(
+            f"{updates[0]!r} is a key of an environment: name it by --env-config=ENV."
+        )
+    from .convert import READERS, convert
     from .dataset.summary import in_a_line
 
-    if given.format not in CONVERTERS:
+    if given.format not in READERS:
         raise ConfigError(
-            f"unknown format {given.format!r}.{did_you_mean(given.format, CONVERTERS)} "
-            f"Formats: {', '.join(CONVERTERS)}."
+            f"unknown format {given.format!r}.{did_you_mean(given.format, READERS)} "
+            f"Formats: {', '.join(READERS)}."
         )
-    CONVERTERS[given.format](given.folder, given.out)
-    print(in_a_line(Dataset.open(given.out)))
+    place = None if given.env_config is None else _place(given.env_config, updates)
+    print(in_a_line(convert(given.format, given.source, given.out, place)))
+    return int(bool(_checked(given.out).faults))
+
+
+def _place(env_config: str, updates: Sequence[str]) -> Place:
+    """The environment so configured."""
+    from ..build import make_env
+    from ..config import compose
+    from ..recording import environment_of
+    from .convert.foreign import Place
+
+    # A composition needs an algorithm; no part of it but the environment is built.
+    composed = compose("iql", env_config, updates)
+    env = make_env(composed, 1, "convert")
+    try:
+        return Place(env.spec, environment_of(composed, env))
+    finally:
+        env.close()
+
+
+def _export(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
+    parser.add_argument("format", metavar="FORMAT", choices=["minari"], help="minari")
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument(
+        "--out", required=True, metavar="DIR/NAME-v0", type=Path, help="the new folder"
+    )
+    given = parser.parse_args(list(arguments))
+    from .dataset import Dataset
+    from .export_minari import export_minari
+
+    print(export_minari(Dataset.open(given.folder), given.out))
     return 0
 
 
@@ -247,7 +301,9 @@ def _record(
     return 0
 
 
-_COMMANDS = {"info": _info, "check": _check, "split": _split, "join": _join, "convert": _convert}
+_COMMANDS = {"info": _info, "check": _check, "split": _split, "join": _join, "export": _export}
+_COMPOSING = {"record": _record, "convert": _convert}
+"""Those that read keys."""
 
 
 def _count(text: str) -> int:

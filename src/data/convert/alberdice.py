@@ -7,7 +7,7 @@ off. What an environment had for options is not in the files.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ...envs.protocol import Discrete, EnvSpec
 from ...errors import DatasetError
-from ..dataset.description import Description
-from ..dataset.writer import DatasetWriter, appearing_whole
+from .foreign import Episode, Found
 
 _AXES = {
     "obs": ("episode", "row", "agent", "number"),
@@ -30,8 +29,8 @@ _AXES = {
 }
 
 
-def convert_alberdice(source: Path, destination: Path) -> None:
-    """Read the folder ``source`` into a new dataset, an episode at a time.
+def read_alberdice(source: Path, limit: int | None = None) -> Found:
+    """The episodes in the folder ``source``.
 
     Raises:
         DatasetError: a file is missing or is not what the format says; names file and place.
@@ -54,25 +53,24 @@ def convert_alberdice(source: Path, destination: Path) -> None:
         action=Discrete(A),
         episode_limit=R - 1,
     )
-    description = Description.of(
-        spec,
-        np.float32,
-        {"name": "", "options": {}, "facts": {"format": "alberdice"}},
-        parents=[{"name": source.resolve().name, "checksum": _digest(source)}],
-    )
-    with appearing_whole(destination) as beside, DatasetWriter(beside, description) as writer:
-        for e in range(E):
-            filled = arrays["filled"][e, :, 0] != 0
-            rows = int(filled.sum())
-            if rows < 2 or not filled[:rows].all():
-                raise DatasetError(
-                    f"{source / 'filled.npy'}: episode {e} has {rows} filled rows, which must be two or more "
-                    "and come first."
-                )
-            writer.append(_episode({k: v[e, :rows] for k, v in arrays.items()}, rows - 1))
+    files = [source / f"{name}.npy" for name in _AXES]
+    return Found("alberdice", spec, files, _episodes(source, arrays))
 
 
-def _episode(rows: dict[str, NDArray[Any]], length: int) -> dict[str, NDArray[Any]]:
+def _episodes(source: Path, arrays: dict[str, NDArray[Any]]) -> Iterator[tuple[str, Episode]]:
+    for e, flags in enumerate(arrays["filled"]):
+        filled = flags[:, 0] != 0
+        rows = int(filled.sum())
+        if rows < 2 or not filled[:rows].all():
+            raise DatasetError(
+                f"{source / 'filled.npy'}: episode {e} has {rows} filled rows, which must be two or more "
+                "and come first."
+            )
+        of_it = {name: array[e, :rows] for name, array in arrays.items()}
+        yield f"episode {e} of {source}", _episode(of_it, rows - 1)
+
+
+def _episode(rows: dict[str, NDArray[Any]], length: int) -> Episode:
     """Our fields of one episode's filled rows."""
     terminated = rows["terminated"][:length, 0] != 0
     truncated = np.zeros(length, bool)
@@ -80,7 +78,7 @@ def _episode(rows: dict[str, NDArray[Any]], length: int) -> dict[str, NDArray[An
     return {
         "obs": rows["obs"],
         "state": rows["state"],
-        "avail_actions": rows["avail_actions"] != 0,
+        "avail_actions": rows["avail_actions"],
         "actions": rows["actions"][:length, :, 0],
         "reward": rows["reward"][:length, 0],
         "terminated": terminated,
@@ -96,12 +94,3 @@ def _mapped(file: Path, axes: tuple[str, ...]) -> NDArray[Any]:
     if array.ndim != len(axes):
         raise DatasetError(f"{file} has shape {array.shape}; its axes must be {', '.join(axes)}.")
     return array
-
-
-def _digest(source: Path) -> str:
-    found = hashlib.sha256()
-    for name in _AXES:
-        with (source / f"{name}.npy").open("rb") as content:
-            while block := content.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,43 @@ def test_convert_reads_a_published_format(
     assert not (tmp_path / "half").exists()
 
 
+def test_what_a_conversion_finds_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = np.load(small(tmp_path / "theirs") / "state.npy")
+    states[1, 2, 0] = np.nan
+    np.save(tmp_path / "theirs" / "state.npy", states)
+    words = ["dataset", "convert", "alberdice", str(tmp_path / "theirs")]
+    assert run([*words, f"--out={tmp_path / 'ours'}"]) == 1
+    said = capsys.readouterr().out
+    assert "finite: shard_000000, episode 1: state is nan at step 2\n" in said
+    assert "1 of 2 episodes are whole\n" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "extra"),
+    [
+        ("convert omiga x.hdf5 --out o", "h5py", "hdf5"),
+        ("convert vault x.vlt --out o", "tensorstore", "vault"),
+        ("export minari d --out d-v0", "h5py", "hdf5"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    data: Path,
+    words: str,
+    module: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(data.parent)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert run(["dataset", *words.split()]) == 1
+    said = capsys.readouterr().err
+    assert f"needs the package {module!r}, which is not installed" in said
+    assert f"pip install -e '.[{extra}]'" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -113,6 +151,11 @@ def test_convert_reads_a_published_format(
         ("join d d --out d", "there is a dataset at d already, and it is kept."),
         ("convert alberdic d --out o", "unknown format 'alberdic'. Did you mean 'alberdice'?"),
         ("convert alberdice d --out o", "d/obs.npy is no array that can be read"),
+        (
+            "convert alberdice d --out o with game=x",
+            "'game=x' is a key of an environment: name it by",
+        ),
+        ("export minari d --out o", "--out o: Minari's datasets have names like 3m-good-v0"),
         ("record --episodes 3 --out o", "`dataset record` plays a RUN or a --bot NAME: give one"),
         ("record r --bot b --episodes 3 --out o", "plays a RUN or a --bot NAME: give one"),
         ("record r --env-config sc2 --episodes 3 --out o", "r plays in its own environment"),

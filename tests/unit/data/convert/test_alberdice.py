@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phalanx.data.convert import CONVERTERS
+from phalanx.data.convert import convert
 from phalanx.data.dataset import Dataset
 from phalanx.data.dataset.checks import check
 from phalanx.errors import DatasetError
@@ -44,7 +44,7 @@ def small(folder: Path) -> Path:
 
 
 def test_lengths_ends_and_final_observations(tmp_path: Path) -> None:
-    CONVERTERS["alberdice"](small(tmp_path / "in"), tmp_path / "out")
+    convert("alberdice", small(tmp_path / "in"), tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     assert data.lengths.tolist() == [3, 4]
     assert data.returns.tolist() == [-3, -4]
@@ -60,18 +60,18 @@ def test_what_is_not_the_format_is_named(tmp_path: Path) -> None:
     source = small(tmp_path / "in")
     np.save(source / "reward.npy", np.zeros((2, 4, 1)))
     with pytest.raises(DatasetError, match=r"reward\.npy has shape \(2, 4, 1\)"):
-        CONVERTERS["alberdice"](source, tmp_path / "out")
+        convert("alberdice", source, tmp_path / "out")
     np.save(source / "reward.npy", np.array([object()]))
     with pytest.raises(
         DatasetError, match=r"reward\.npy is no array that can be read.*Python objects"
     ):
-        CONVERTERS["alberdice"](source, tmp_path / "out")
+        convert("alberdice", source, tmp_path / "out")
 
 
 @pytest.mark.skipif(SAMPLE is None, reason="the published episodes are not here")
 def test_sixty_published_episodes(tmp_path: Path) -> None:
     assert SAMPLE is not None
-    CONVERTERS["alberdice"](SAMPLE, tmp_path / "out")
+    convert("alberdice", SAMPLE, tmp_path / "out")
     data = Dataset.open(tmp_path / "out")
     assert len(data) == 60
     assert (data.lengths.min(), data.lengths.max(), data.steps) == (28, 50, 2978)
