@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..tracking.files import FileLock, is_locked, read_json, to_json, write_json
+from ..locks import FileLock, is_locked
+from ..tracking.files import read_json, to_json, write_json
 from .machine import this_machine
 
 DONE, FAILED, PRUNED = "done", "failed", "pruned"

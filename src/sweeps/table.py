@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, TrackingError
-from ..tracking.files import FileLock, read_json, write_json
+from ..locks import FileLock
+from ..tracking.files import read_json, write_json
 from ..tracking.record import RUNS_FOLDER, utc_now
 from .machine import this_machine
 from .plan import Plan, stored_plan

@@ -18,8 +18,8 @@ from pydantic import Field
 from ..config.routing import Faults, checked
 from ..config.sources import Entry
 from ..errors import ConfigError, PhalanxError, TrackingError, did_you_mean
+from ..locks import FileLock
 from ..registry import PartConfig, require
-from ..tracking.files import FileLock
 from ..tracking.plots import DEFAULT_METRICS, curve_of
 from ..tracking.queries import find_run
 from ..tracking.record import SpooledRun

@@ -17,7 +17,8 @@ from typing import Any
 from rich.console import Console
 
 from ..errors import TrackingError
-from .files import FileLock, write_json
+from ..locks import FileLock
+from .files import write_json
 from .server import HOST
 from .target import Target
 

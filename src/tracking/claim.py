@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunBusyError, TrackingError
-from .files import FileLock
+from ..locks import FileLock
 from .record import LOCK_FILE, SpooledRun, beats, utc_now
 
 RECORDING, DELIVERING = "recording", "delivering"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import AppendFile, Row, is_locked, number, read_json, read_rows
+from ..locks import is_locked
+from .files import AppendFile, Row, number, read_json, read_rows
 from .output import read_shortened
 
 METRICS_FILE = "metrics.jsonl"

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrackingError
-from .files import FileLock, read_json, write_json
+from ..locks import FileLock
+from .files import read_json, write_json
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from typing import Any
 import gridfs
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from ..locks import FileLock
 from .claim import DELIVERING
-from .files import FileLock, read_rows, write_json
+from .files import read_rows, write_json
 from .plain import mongo_keys
 from .record import (
     ARTIFACTS_FILE,

@@ -2,13 +2,16 @@
 
 Numba's on-disk cache notices a changed function only when the file of that very function changes. The
 kernels here call each other across files, so each hash of all kernel sources has a cache folder of its
-own, where the user can write: next to the sources, else in the user's cache folder.
+own, where the user can write: next to the sources, else in the user's cache folder. Of processes that miss
+the same kernel one compiles it, and the others wait for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import math
 import os
 import shutil
 import sys
@@ -25,6 +28,7 @@ import numba.core.config
 import numpy as np
 from numba.core import caching
 
+from ...locks import FileLock
 from .inlining import quick_inlining
 
 LOG = logging.getLogger("phalanx.envs.battle")
@@ -129,7 +133,36 @@ class _CacheImpl(_CacheImplBase):  # type: ignore[misc]
 
 
 class _Cache(_CacheBase):  # type: ignore[misc]
+    """Kernels on disk; who finds none has the lock until it is released, and others wait for that."""
+
     _impl_class = _CacheImpl
+
+    def __init__(self, function: Callable[..., Any], folder: Path, progress: Progress) -> None:
+        super().__init__(function)
+        self._progress = progress
+        self.lock = FileLock(folder / f"{function.__name__}.lock")
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What is on disk, after whoever compiles it has put it there; None if that is now up to us."""
+        found = super().load_overload(sig, target_context)
+        if found is None and self._somebody_compiles():
+            self._progress.turn("loading")
+            found = super().load_overload(sig, target_context)
+        if found is None:
+            _announce("once on this machine")
+            self._progress.turn("still compiling")
+        return found
+
+    def _somebody_compiles(self) -> bool:
+        """Take the lock; whether somebody else had it until now."""
+        try:
+            if self.lock.acquire(task="compiling"):
+                return False
+            who = self.lock.holder().get("pid", "of somebody else")
+            self._progress.turn(f"waiting for process {who}, which compiles", now=True)
+            return self.lock.acquire(timeout=math.inf, task="compiling")
+        except OSError:  # nothing can be written, so nothing can be kept for others either
+            return False
 
 
 def inner(function: F) -> F:
@@ -176,18 +209,20 @@ def _entry_point(function: F, same_types: bool) -> F:
         nonlocal compiled
         if compiled is not None:
             return compiled(*args)
-        if cache_folder() is None:
-            _announce("in each start, since nothing can be written to a cache folder")
-        else:
-            disk: Any = _Cache(function)
-            dispatcher._cache = disk
-            if not disk._cache_file._load_index():
-                _announce("once on this machine")
+        folder = cache_folder()
         start = time.perf_counter()
-        with quick_inlining(), reminding(function.__name__):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(quick_inlining())
+            progress = stack.enter_context(reminding(function.__name__))
+            if folder is None:
+                _announce("in each start, since nothing can be written to a cache folder")
+                progress.turn("still compiling")
+            else:
+                dispatcher._cache = _Cache(function, folder, progress)
+                stack.callback(dispatcher._cache.lock.release)
             result = dispatcher(*args)
-        seconds = time.perf_counter() - start
-        if sum(dispatcher.stats.cache_misses.values()) or cache_folder() is None:
+        if sum(dispatcher.stats.cache_misses.values()) or folder is None:
+            seconds = time.perf_counter() - start
             LOG.info("battle engine: compiled %s in %.1f s", function.__name__, seconds)
         compiled = dispatcher
         if same_types:
@@ -198,24 +233,43 @@ def _entry_point(function: F, same_types: bool) -> F:
     return cast(F, call)
 
 
+class Progress:
+    """What is being done about a kernel, for those who wait.
+
+    Args:
+        kernel: its name.
+    """
+
+    def __init__(self, kernel: str) -> None:
+        self._kernel = kernel
+        self.turn("loading")
+
+    def turn(self, doing: str, *, now: bool = False) -> None:
+        """Something else is being done from here on; ``now`` says so at once."""
+        self._doing, self._since = doing, time.perf_counter()
+        if now:
+            LOG.info("battle engine: %s %s ...", doing, self._kernel)
+
+    def remind(self) -> None:
+        """Say it again."""
+        so_far = time.perf_counter() - self._since
+        LOG.info("battle engine: %s %s, %.0f s so far ...", self._doing, self._kernel, so_far)
+
+
 @contextmanager
-def reminding(name: str, every: float = REMINDER_SECONDS) -> Iterator[None]:
-    """Say again and again, until the end of the ``with`` block, that a kernel is being compiled."""
+def reminding(name: str, every: float = REMINDER_SECONDS) -> Iterator[Progress]:
+    """Say again and again, until the end of the ``with`` block, what is being done about a kernel."""
     over = threading.Event()
+    progress = Progress(name)
 
     def remind() -> None:
-        start = time.perf_counter()
         while not over.wait(every):
-            LOG.info(
-                "battle engine: still compiling %s, %.0f s so far ...",
-                name,
-                time.perf_counter() - start,
-            )
+            progress.remind()
 
     reminder = threading.Thread(target=remind, name="compile reminder", daemon=True)
     reminder.start()
     try:
-        yield
+        yield progress
     finally:
         over.set()
         reminder.join()

@@ -1,13 +1,9 @@
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-from phalanx.tracking.files import AppendFile, FileLock, read_json, read_rows, write_json
-
-from ...patience import HANGS
+from phalanx.tracking.files import AppendFile, read_json, read_rows, write_json
 
 
 def test_a_json_file_is_replaced_whole(tmp_path):
@@ -46,24 +42,3 @@ def test_a_failed_append_leaves_nothing_behind(tmp_path, monkeypatch):
     file.append_rows([{"a": 2}])
     lines = file.path.read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"a": 1}, {"a": 2}]
-
-
-def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path):
-    path = tmp_path / "run.lock"
-    code = (
-        "import sys, pathlib; from phalanx.tracking.files import FileLock\n"
-        "lock = FileLock(pathlib.Path(sys.argv[1])); assert lock.acquire()\n"
-        "print('locked', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout.readline() == "locked\n"
-    assert not FileLock(path).acquire()
-    holder.kill()
-    holder.communicate()
-    with FileLock(path) as lock:
-        assert lock.acquire(timeout=HANGS)
