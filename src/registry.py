@@ -121,12 +121,13 @@ class Registry(Generic[T]):
         Raises:
             RegistryError: nothing has that name; says what is there.
         """
-        names = self.names()
-        if _by_settings and not _loaded and name in shipped_parts(self.package):
+        shipped = name in shipped_parts(self.package)
+        if _by_settings and not _loaded and shipped:
             return skeleton(self.package, name)
-        if name in names:
+        if shipped or name in self._parts:
             load_builtin_parts()
         if name not in self._parts:
+            names = self.names()
             raise RegistryError(
                 f"unknown {self.kind} {name!r}.{did_you_mean(name, names)} "
                 f"Registered: {', '.join(names)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from phalanx.config import compose
@@ -15,11 +16,13 @@ ALGORITHMS = [name for name in CONFIGS if BUFFERS.get(compose(name, "matrix").ch
 """Those that play; the others learn from a dataset, which must be there first."""
 
 
+@functools.cache
 def on_policy(algorithm: str) -> bool:
     """Whether it learns from what it collected since the last update alone."""
     return bool(BUFFERS.get(compose(algorithm, "matrix").chosen["buffer"]).on_policy)
 
 
+@functools.cache
 def imagines(algorithm: str) -> bool:
     """Whether it learns from what a world model imagines."""
     return not BUFFERS.get(compose(algorithm, "matrix").chosen["buffer"]).gives_state
