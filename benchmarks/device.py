@@ -4,8 +4,9 @@
 
 Under eight minutes on one card; says within seconds that there is none. Three tables in Markdown:
 
-- loss and gradient of every learner against the CPU's on the same batch (within 1e-4), and whether the same
-  update twice gives the same bits;
+- loss and gradient of everything that learns against the CPU's on the same batch (within 1e-4), and whether
+  the same update twice gives the same bits: each shipped algorithm in each of its phases, and tokenizers and
+  world models that a buffer trains;
 - gradient steps per second at the sizes of MMM2, their share of the card's matrix rate, peak memory;
 - environment steps per second of whole runs on both devices, and where the time goes.
 
@@ -23,7 +24,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,21 +34,25 @@ from torch import Tensor
 from update import make_spec, random_batch
 
 from phalanx.build import build
-from phalanx.config import compose
+from phalanx.config import Composed, compose
+from phalanx.config.sources import shipped_configs
 from phalanx.data.batch import EpisodeBatch
 from phalanx.envs.protocol import EnvSpec
 from phalanx.learners.base import Learner
-from phalanx.registry import Assembler
+from phalanx.learners.simulation import SimulatorLearner, TokenizerLearner
+from phalanx.modules.world_models.base import Simulator
+from phalanx.registry import TOKENIZERS, WORLD_MODELS, Assembler
 from phalanx.training import Trainer
 
 TOLERANCE = 1e-4
-# One config for each learning rule, and those whose networks differ.
-LEARNERS = (
-    *("iql", "vdn", "qmix", "qplex", "qtran", "ow_qmix", "cw_qmix", "vdfd"),
-    *("coma", "ippo", "mappo", "happo", "mat", "mat_dec", "mat_gru"),
-)
 TIMED = ("qmix", "vdfd", "mappo", "mat")
-ONE_STEP = ("ppo_epoch=1", "critic_epoch=1", "num_mini_batch=1")
+# One gradient step a batch, and nothing drawn by a device itself.
+COMPARABLE = ("ppo_epoch=1", "critic_epoch=1", "num_mini_batch=1", "dropout=0.0")
+# What no shipped config turns on.
+ALSO = (("iql", "cql_alpha=1.0"),)
+# Kinds that a learner does not compute with.
+AROUND = ("env", "runner", "buffer", "behaviour")
+IMAGINES = "marie_small"
 
 
 @dataclass(frozen=True)
@@ -101,33 +106,99 @@ def same_draws() -> Iterator[None]:
         yield
 
 
-def make_learner(algorithm: str, spec: EnvSpec, device: torch.device) -> Learner:
-    """A shipped algorithm's learner with weights of one seed; policy gradients take one step a batch."""
-    composed = compose(algorithm, "sc2", ["engine=embedded"])
-    known = {key for part in composed.parts.values() for key in type(part).model_fields}
-    words = [word for word in ONE_STEP if word.partition("=")[0] in known]
-    composed = compose(algorithm, "sc2", ["engine=embedded", *words])
-    torch.manual_seed(0)
-    assembler = Assembler(
-        composed.chosen,
-        composed.parts,
-        spec=spec,
-        seed=0,
-        device=device,
-        optional_fields=frozenset(),
+Case = Callable[[EpisodeBatch, torch.device], "tuple[Learner, EpisodeBatch]"]
+"""Makes a learner with weights of one seed on a device, and what it is to learn from."""
+
+
+def cases() -> dict[str, Case]:
+    """Everything that ships and learns, by name; configs of the same networks and learner count once."""
+    found: dict[str, Case] = {}
+    known = list[Any]()
+    shipped = [(name,) for name in shipped_configs("algs")]
+    for algorithm, *words in (*shipped, *ALSO):
+        composed = comparable(algorithm, *words)
+        for phase in composed.phases or (composed,):
+            what = [(k, phase.chosen[k], v) for k, v in phase.parts.items() if k not in AROUND]
+            if what not in known:
+                known.append(what)
+                found[" ".join((algorithm, *words, phase.run.phase)).strip()] = own(phase)
+    for name, tokenizer in TOKENIZERS.items():
+        if tokenizer.trained_by:
+            found[f"tokenizer {name}"] = tokenizing(comparable(IMAGINES, f"tokenizer={name}"))
+    for name, world_model in WORLD_MODELS.items():
+        if issubclass(world_model, Simulator):
+            found[f"world_model {name}"] = simulating(comparable(IMAGINES, f"world_model={name}"))
+    return found
+
+
+def comparable(algorithm: str, *words: str) -> Composed:
+    """A shipped algorithm on SMAC, which takes one step a batch as far as it knows how to."""
+    words = ("engine=embedded", *words)
+    composed = compose(algorithm, "sc2", words)
+    known = {
+        key
+        for phase in composed.phases or (composed,)
+        for part in phase.parts.values()
+        for key in type(part).model_fields
+    }
+    return compose(
+        algorithm, "sc2", [*words, *(w for w in COMPARABLE if w.partition("=")[0] in known)]
     )
-    learner: Learner = assembler.build("learner")
-    return learner
 
 
-def update_once(algorithm: str, batch: EpisodeBatch, device: torch.device) -> Update:
+def assembled(composed: Composed, spec: EnvSpec, device: torch.device) -> Assembler:
+    """Builds a run's parts, without what is around them."""
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"spec": spec, "seed": 0, "device": device}
+    return Assembler(composed.chosen, composed.parts, optional_fields=frozenset(), **given)
+
+
+def own(composed: Composed) -> Case:
+    """The algorithm's own learner."""
+
+    def make(batch: EpisodeBatch, device: torch.device) -> tuple[Learner, EpisodeBatch]:
+        return assembled(composed, batch.spec, device).build("learner"), batch
+
+    return make
+
+
+def tokenizing(composed: Composed) -> Case:
+    """How its buffer trains the tokenizer."""
+
+    def make(batch: EpisodeBatch, device: torch.device) -> tuple[Learner, EpisodeBatch]:
+        tokenizer = assembled(composed, batch.spec, device).build("tokenizer")
+        kept: Any = composed.parts["buffer"]
+        shared = (kept.model_weight_decay, kept.model_grad_norm, device)
+        return TokenizerLearner(tokenizer, kept.tokenizer_lr, *shared), batch
+
+    return make
+
+
+def simulating(composed: Composed) -> Case:
+    """How its buffer trains the world model."""
+
+    def make(batch: EpisodeBatch, device: torch.device) -> tuple[Learner, EpisodeBatch]:
+        assembler = assembled(composed, batch.spec, device)
+        model, tokenizer = assembler.build("world_model"), assembler.build("tokenizer")
+        kept: Any = composed.parts["buffer"]
+        shared = (kept.model_weight_decay, kept.model_grad_norm, device)
+        windows = random_batch(replace(batch.spec, episode_limit=model.horizon), batch.batch_size)
+        g = torch.Generator().manual_seed(0)
+        shape = (*windows.obs.shape[:3], tokenizer.tokens)
+        codes = torch.randint(tokenizer.vocabulary, shape, generator=g)
+        return SimulatorLearner(model, kept.model_lr, *shared), replace(windows, codes=codes)
+
+    return make
+
+
+def update_once(case: Case, batch: EpisodeBatch, device: torch.device) -> Update:
     """The first update of a fresh learner on ``batch``."""
     with same_draws():
-        learner = make_learner(algorithm, batch.spec, device)
+        learner, learnt_from = case(batch, device)
         gradients: dict[int, Tensor] = {}
         for number, optimiser in enumerate(learner.optimisers):
             optimiser.step = _noting(optimiser, number, gradients)  # type: ignore[method-assign]
-        metrics = learner.learn(batch.to(device), 0)
+        metrics = learner.learn(learnt_from.to(device), 0)
     losses = {name: float(value) for name, value in metrics.items() if "loss" in name}
     return Update(losses, torch.cat([gradients[number] for number in sorted(gradients)]))
 
@@ -147,19 +218,20 @@ def _noting(
     return note_and_step
 
 
-def compare(device: torch.device, algorithms: Sequence[str] = LEARNERS) -> tuple[list[str], bool]:
+def compare(
+    device: torch.device, batch: EpisodeBatch, what: Mapping[str, Case]
+) -> tuple[list[str], bool]:
     """Rows of the first table, and whether all agree."""
-    batch = random_batch(make_spec("3m"), 4)
     rows, all_agree = [], True
-    for algorithm in algorithms:
-        here = update_once(algorithm, batch, torch.device("cpu"))
-        there, again = (update_once(algorithm, batch, device) for _ in range(2))
+    for name, case in what.items():
+        here = update_once(case, batch, torch.device("cpu"))
+        there, again = (update_once(case, batch, device) for _ in range(2))
         loss, gradient = here.apart(there)
         agree = loss <= TOLERANCE and gradient <= TOLERANCE
         all_agree &= agree
         verdict = "yes" if agree else "**no**"
         bits = "yes" if there.same_bits(again) else "no"
-        rows.append(f"| {algorithm} | {loss:.1e} | {gradient:.1e} | {verdict} | {bits} |")
+        rows.append(f"| {name} | {loss:.1e} | {gradient:.1e} | {verdict} | {bits} |")
     return rows, all_agree
 
 
@@ -190,7 +262,7 @@ def time_updates(
     from torch.utils.flop_counter import FlopCounterMode
 
     batch = random_batch(make_spec(sizes), episodes).to(device)
-    learner = make_learner(algorithm, batch.spec, device)
+    learner, _ = own(comparable(algorithm))(batch, device)
     with FlopCounterMode(display=False) as counted:
         learner.learn(batch, 0)
     if device.type == "cuda":
@@ -293,9 +365,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
     say(f"# {name}, torch {torch.__version__}, float32", "")
-    say("| learner | loss apart | gradient apart | within 1e-4 | twice the same bits |")
+    say("| what learns | loss apart | gradient apart | within 1e-4 | twice the same bits |")
     say("| --- | ---: | ---: | --- | --- |")
-    rows, agree = compare(device)
+    rows, agree = compare(device, random_batch(make_spec("3m"), 4), cases())
     say(*rows, "")
     devices = [cpu, device] if device.type == "cuda" else [cpu]
     rates = {where.type: matrix_rate(where) for where in devices}

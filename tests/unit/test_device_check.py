@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+
+from phalanx.config import compose
+from phalanx.registry import REGISTRIES
+
+from ..families import CONFIGS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")
@@ -33,26 +40,52 @@ def test_without_a_card_it_says_so(
     assert said.out == ""
 
 
-def test_every_learner_agrees_with_itself(check: ModuleType) -> None:
-    rows, agree = check.compare(CPU)
+@pytest.fixture(scope="module")
+def what() -> dict[str, Any]:
+    """Everything that is compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        found: dict[str, Any] = importlib.import_module("device").cases()
+    return found
+
+
+@pytest.fixture
+def batch(check: ModuleType) -> Any:
+    """Two short episodes, on which whatever is compared computes all that it has."""
+    return check.random_batch(replace(check.make_spec("3m"), episode_limit=12), 2)
+
+
+def test_whatever_learns_is_compared(what: dict[str, Any]) -> None:
+    shipped = [compose(name, "sc2", ["engine=embedded"]) for name in CONFIGS]
+    phases = [phase for composed in shipped for phase in composed.phases or (composed,)]
+    for kind in ("learner", "policy", "agent", "mixer", "critic"):
+        in_use = {phase.chosen[kind] for phase in phases if kind in phase.chosen}
+        assert in_use == set(REGISTRIES[kind].names()), f"no shipped config has this {kind}"
+    for name in ("bc", "omiga", "madt", "mads4", "madt_online online", "marie", "mappo", "vdfd"):
+        assert name in what
+    assert {"tokenizer vq", "tokenizer fsq", "world_model marie", "iql cql_alpha=1.0"} <= set(what)
+
+
+def test_everything_agrees_with_itself(check: ModuleType, what: dict[str, Any], batch: Any) -> None:
+    rows, agree = check.compare(CPU, batch, what)
     assert agree
-    assert len(rows) == len(check.LEARNERS)
-    assert all(row.endswith("| 0.0e+00 | 0.0e+00 | yes | yes |") for row in rows)
+    assert len(rows) == len(what)
+    assert all(row.endswith("| 0.0e+00 | 0.0e+00 | yes | yes |") for row in rows), rows
 
 
 def test_a_device_that_computes_something_else_is_noticed(
-    check: ModuleType, monkeypatch: pytest.MonkeyPatch
+    check: ModuleType, monkeypatch: pytest.MonkeyPatch, what: dict[str, Any], batch: Any
 ) -> None:
     real, calls = check.update_once, []
 
-    def off(algorithm: str, batch: object, device: torch.device) -> object:
-        found = real(algorithm, batch, device)
+    def off(*case: Any) -> object:
+        found = real(*case)
         calls.append(1)
         gradient = found.gradient * (1 if len(calls) == 1 else 1.001)
         return check.Update(found.losses, gradient)
 
     monkeypatch.setattr(check, "update_once", off)
-    (row,), agree = check.compare(CPU, ["qmix"])
+    (row,), agree = check.compare(CPU, batch, {"qmix": what["qmix"]})
     assert not agree
     assert "| 1.0e-03 | **no** | yes |" in row
 
