@@ -289,12 +289,10 @@ class Imagination:
         self, batch: EpisodeBatch, rows: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> None:
         """Add up what was imagined, and what was earned from there on in truth, by the policy of its time."""
-        horizon = self.simulator.horizon
-        for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
-            last = min(step + horizon, int(self.episodes.store.lengths[row]))
-            self._imagined["real"] += float(
-                self.episodes.store.arrays["reward"][row, step:last].sum(dtype=np.float64)
-            )
+        at = steps[:, None] + np.arange(self.simulator.horizon)
+        there = at < self.episodes.store.lengths[rows][:, None]
+        earned = self.episodes.store.arrays["reward"][rows[:, None], np.where(there, at, 0)]
+        self._imagined["real"] += float(earned.sum(where=there, dtype=np.float64))
         self._imagined["return"] += float(batch.reward.double().sum())
         self._imagined["length"] += float(batch.lengths.sum())
         self._imagined["rows"] += batch.batch_size

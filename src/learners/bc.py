@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..data.batch import EpisodeBatch
-from ..data.chunks import Chunks, Cutting
+from ..data.chunks import Cutting
 from ..errors import ConfigError
 from ..modules.critics.base import Critic, last_values, values_of
 from ..modules.critics.none import NoCritic
@@ -19,7 +19,7 @@ from ..modules.policies.base import StochasticPolicy
 from ..registry import LEARNERS, PartConfig
 from .advantages import bootstrapped, masked_mean
 from .base import Learner
-from .optimiser import AdamW
+from .optimiser import AdamW, scale_rates, with_first_rates
 from .sums import weighted_sum
 
 
@@ -79,7 +79,7 @@ class BehaviourCloning(Learner):
             groups.append({"params": list(self.critic.parameters())})
         self.optimisers = [
             AdamW(
-                [{**group, "initial_lr": group.get("lr", config.lr)} for group in groups],
+                with_first_rates(groups, config.lr),
                 lr=config.lr,
                 betas=(config.betas[0], config.betas[1]),
                 eps=config.optim_eps,
@@ -96,9 +96,7 @@ class BehaviourCloning(Learner):
         self._warm_up()
         if not self.config.availability_mask:
             batch = replace(batch, avail_actions=torch.ones_like(batch.avail_actions))
-        cutting = self.policy.cut(batch, batch.max_t)
-        start = self.policy.start_of(batch)
-        chunks = Chunks.of(batch, cutting, {k: v[:, None] for k, v in start.items()})
+        cutting, start, chunks = self.policy.rows_of(batch)
         self.policy.train()  # a policy may be noisy while it learns from data, and then alone
         evaluation = self.policy.evaluate(chunks)
         self.policy.eval()
@@ -141,6 +139,4 @@ class BehaviourCloning(Learner):
     def _warm_up(self) -> None:
         if not self.config.warmup_updates:
             return
-        share = min((self.n_updates + 1) / self.config.warmup_updates, 1.0)
-        for group in self.optimisers[0].param_groups:
-            group["lr"] = group["initial_lr"] * share
+        scale_rates(self.optimisers, min((self.n_updates + 1) / self.config.warmup_updates, 1.0))

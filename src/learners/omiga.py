@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data.batch import EpisodeBatch
-from ..data.chunks import Chunks
 from ..envs.protocol import EnvSpec
 from ..errors import ConfigError
 from ..modules.layers.packing import Packing
@@ -221,8 +220,7 @@ class OMIGALearner(Learner):
         """What the policy descends, by name, and its entropy; ``weight`` (M, N) of each agent's action."""
         (B, T), N = batch.reward.shape, weight.shape[-1]
         padded = weight.new_zeros(B * T, N).index_copy(0, packing.previous_step, weight)
-        cutting, start = self.policy.cut(batch, batch.max_t), self.policy.start_of(batch)
-        chunks = Chunks.of(batch, cutting, {name: x[:, None] for name, x in start.items()})
+        cutting, _, chunks = self.policy.rows_of(batch)
         evaluation = self.policy.evaluate(chunks)
         active = chunks.alive & cutting.filled[..., None]
         gain = cutting.take(padded.view(B, T, N)) * evaluation.log_prob.sum(dim=-1)

@@ -61,3 +61,15 @@ def make_optimiser(
     if config.optim == "adam":
         return Adam(parameters, lr=lr, eps=config.optim_eps)
     return RMSprop(parameters, lr=lr, alpha=config.optim_alpha, eps=config.optim_eps)
+
+
+def with_first_rates(groups: Iterable[dict[str, Any]], lr: float) -> list[dict[str, Any]]:
+    """Groups that keep the rate they begin with, their own or ``lr``, for :func:`scale_rates`."""
+    return [{**group, "initial_lr": group.get("lr", lr)} for group in groups]
+
+
+def scale_rates(optimisers: Iterable[torch.optim.Optimizer], share: float) -> None:
+    """Set every group's learning rate to this share of the one it began with."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * share

@@ -21,7 +21,7 @@ from ..registry import LEARNERS, PartConfig
 from ..seeding import named_generator
 from .advantages import bootstrapped, masked_mean, normalised, ratio_of, surrogate, value_loss
 from .base import Learner, frozen_copy
-from .optimiser import Adam
+from .optimiser import Adam, scale_rates, with_first_rates
 from .sums import MetricSums, weighted_sum
 
 
@@ -150,10 +150,7 @@ class PPOLearner(Learner):
     @torch.no_grad()
     def prepare(self, batch: EpisodeBatch) -> Targets:
         """Advantages and what else the gradient steps compare with."""
-        cutting = self.policy.cut(batch, batch.max_t)
-        start = self.policy.start_of(batch)
-        starts = {k: v[:, None] for k, v in start.items()}
-        chunks = Chunks.of(batch, cutting, starts)
+        cutting, start, chunks = self.policy.rows_of(batch)
         evaluation = self.policy.evaluate(chunks)
         values = cutting.put(values_of(self.critic, chunks, evaluation))
         last = last_values(self.critic, batch, start)
@@ -175,7 +172,11 @@ class PPOLearner(Learner):
             values=values,
             raw_values=value,
             active=active,
-            carry=starts if carry is None else {k: cutting.put(v) for k, v in carry.items()},
+            carry=(
+                {k: v[:, None] for k, v in start.items()}
+                if carry is None
+                else {k: cutting.put(v) for k, v in carry.items()}
+            ),
             # Where a row begins within an episode the anchor goes on from what the policy has in mind.
             anchor=None
             if self.anchor is None
@@ -299,16 +300,12 @@ class PPOLearner(Learner):
         return [self._adam(policy, self.config.lr), of_critic]
 
     def _adam(self, groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-        groups = [{**group, "initial_lr": group.get("lr", lr)} for group in groups]
-        return Adam(groups, lr=lr, eps=self.config.optim_eps)
+        return Adam(with_first_rates(groups, lr), lr=lr, eps=self.config.optim_eps)
 
     def _set_learning_rates(self, t_env: int) -> None:
         if not self.config.lr_anneal_time:
             return
-        left = max(0.0, 1.0 - t_env / self.config.lr_anneal_time)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = group["initial_lr"] * left
+        scale_rates(self.optimisers, max(0.0, 1.0 - t_env / self.config.lr_anneal_time))
 
     def _minibatches(
         self,

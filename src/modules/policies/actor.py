@@ -16,7 +16,7 @@ from ..action_selectors.epsilon_greedy import linear_schedule
 from ..agents.base import Agent
 from ..agents.frames import none_before, with_those_before
 from ..layers.distributions import MASKED, distribution_of
-from .base import Evaluation, Proposal, Seen, StochasticPolicy
+from .base import Decision, Evaluation, Seen, StochasticPolicy
 
 
 def with_floor(logits: Tensor, avail_actions: Tensor, epsilon: float) -> Tensor:
@@ -88,22 +88,20 @@ class ActorPolicy(StochasticPolicy):
         actions = self.draw(outputs, seen.avail_actions, draws)
         return actions, self._having_done(actions, after)
 
-    @torch.no_grad()
-    def propose(
+    def decide(
         self,
         seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         generator: torch.Generator | None,
-    ) -> Proposal:
-        """What it would do, and how likely that was; the most likely actions without a generator."""
+    ) -> Decision:
+        """See :meth:`StochasticPolicy.decide`."""
         outputs, after = self._advance(seen, carry)
         if generator is not None:
             self._epsilon = self.epsilon(t_env)
             outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
         actions = self.draw(outputs, seen.avail_actions, generator)
-        log_prob, _ = self.distribution.log_prob(outputs, seen.avail_actions, actions)
-        return Proposal(actions, log_prob, self._having_done(actions, after))
+        return Decision(outputs, actions, self._having_done(actions, after))
 
     def _advance(self, seen: Seen, carry: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs (B, N, K) for what is seen, and the carry but for the actions it leads to."""

@@ -94,6 +94,22 @@ class Proposal(NamedTuple):
     carry: dict[str, Tensor]  # what it remembers if that is done
 
 
+class Decision(NamedTuple):
+    """What a policy would do."""
+
+    outputs: Tensor  # (B, N, K) what the distributions that the actions came from are read off
+    actions: Tensor  # (B, N) or (B, N, numbers), see EnvSpec.action_shape
+    carry: dict[str, Tensor]  # what it remembers if that is done
+
+
+class Rows(NamedTuple):
+    """All rows of a batch, ready to be evaluated."""
+
+    cutting: Cutting
+    start: dict[str, Tensor]  # (B, ...) carry before the first entry of each row
+    chunks: Chunks
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a stochastic policy says of steps that were taken; K chunks of C steps.
@@ -166,6 +182,12 @@ class StochasticPolicy(nn.Module, ABC):
             return Cutting.of(batch, batch.max_t)
         return Cutting.of(batch, steps if self.recurrent else 1)
 
+    def rows_of(self, batch: EpisodeBatch) -> Rows:
+        """All of ``batch``, each row from what stood before it."""
+        cutting, start = self.cut(batch, batch.max_t), self.start_of(batch)
+        begin = {name: value[:, None] for name, value in start.items()}
+        return Rows(cutting, start, Chunks.of(batch, cutting, begin))
+
     @abstractmethod
     def act(
         self,
@@ -178,6 +200,16 @@ class StochasticPolicy(nn.Module, ABC):
         """Actions for what is ``seen``, and the next carry, see :class:`Policy`."""
 
     @abstractmethod
+    def decide(
+        self,
+        seen: Seen,
+        carry: dict[str, Tensor],
+        t_env: int,
+        generator: torch.Generator | None,
+    ) -> Decision:
+        """What it would do about what is ``seen``; drawn, or the most likely without a ``generator``."""
+
+    @torch.no_grad()
     def propose(
         self,
         seen: Seen,
@@ -185,11 +217,12 @@ class StochasticPolicy(nn.Module, ABC):
         t_env: int,
         generator: torch.Generator | None,
     ) -> Proposal:
-        """What it would do about what is ``seen``, and how likely that was, without gradient.
-
-        Args:
-            generator: draws what it does; without one it is the most likely.
-        """
+        """What it would do about what is ``seen``, and how likely that was, see :meth:`decide`."""
+        decided = self.decide(seen, carry, t_env, generator)
+        log_prob, _ = self.distribution.log_prob(
+            decided.outputs, seen.avail_actions, decided.actions
+        )
+        return Proposal(decided.actions, log_prob, decided.carry)
 
     @abstractmethod
     def evaluate(self, chunks: Chunks) -> Evaluation:

@@ -20,7 +20,7 @@ from ...data.chunks import Chunks
 from ...envs.protocol import EnvSpec
 from ...registry import PartConfig
 from ..layers.distributions import distribution_of
-from .base import Condition, Evaluation, Proposal, Seen, StochasticPolicy
+from .base import Condition, Decision, Evaluation, Seen, StochasticPolicy
 
 
 class SequenceConfig(PartConfig):
@@ -128,23 +128,24 @@ class SequencePolicy(StochasticPolicy):
         generator: torch.Generator,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions for what is ``seen``, and the next carry."""
-        outputs, carry = self._advance(seen, carry)
         draws = None if test_mode and self._greedy else generator
-        return self._choose(outputs, seen, carry, draws)
+        _, actions, after = self.decide(seen, carry, t_env, draws)
+        return actions, after
 
-    @torch.no_grad()
-    def propose(
+    def decide(
         self,
         seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         generator: torch.Generator | None,
-    ) -> Proposal:
-        """What it would do, and how likely that was; the most likely actions without a generator."""
+    ) -> Decision:
+        """See :meth:`StochasticPolicy.decide`."""
         outputs, carry = self._advance(seen, carry)
-        actions, carry = self._choose(outputs, seen, carry, generator)
-        log_prob, _ = self.distribution.log_prob(outputs, seen.avail_actions, actions)
-        return Proposal(actions, log_prob, carry)
+        offsets = self.distribution.offsets(outputs, seen.avail_actions, generator)
+        actions = self.distribution.choose(outputs, offsets)
+        if self._discrete:
+            carry = {**carry, "last_actions": actions + 1}
+        return Decision(outputs, actions, carry)
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities and entropies of what was done, in chunks that begin with their rows."""
@@ -189,14 +190,3 @@ class SequencePolicy(StochasticPolicy):
         )
         outputs, memory, _ = self.look(moments, carry)
         return outputs[:, 0], {**carry, "return_to_go": to_go, "step": carry["step"] + 1, **memory}
-
-    def _choose(
-        self,
-        outputs: Tensor,
-        seen: Seen,
-        carry: dict[str, Tensor],
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        offsets = self.distribution.offsets(outputs, seen.avail_actions, generator)
-        actions = self.distribution.choose(outputs, offsets)
-        return actions, {**carry, "last_actions": actions + 1} if self._discrete else carry

@@ -25,7 +25,7 @@ from ..layers.transformer import (
     head_base,
     value_head,
 )
-from .base import Evaluation, Proposal, Seen, StochasticPolicy
+from .base import Decision, Evaluation, Seen, StochasticPolicy
 
 
 def tokens_of(actions: Tensor, choices: int) -> Tensor:
@@ -153,22 +153,19 @@ class TransformerPolicy(StochasticPolicy):
             actions = _restored(self.decode(rep, avail, draws), order)
         return actions.clone(), carry  # the clone is an ordinary tensor
 
-    @torch.no_grad()
-    def propose(
+    def decide(
         self,
         seen: Seen,
         carry: dict[str, Tensor],
         t_env: int,
         generator: torch.Generator | None,
-    ) -> Proposal:
-        """What it would do, and how likely that was; the most likely actions without a generator."""
+    ) -> Decision:
+        """See :meth:`StochasticPolicy.decide`; acting itself needs no outputs of all agents at once."""
         order = carry.get("order")
         rep = self.encode(seen.obs, order)
         decided = self.decode(rep, _permuted(seen.avail_actions, order), generator)
         outputs = _restored(self.head(self.features(rep, decided)), order)
-        actions = _restored(decided, order)
-        log_prob, _ = self.distribution.log_prob(outputs, seen.avail_actions, actions)
-        return Proposal(actions, log_prob, carry)
+        return Decision(outputs, _restored(decided, order), carry)
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
         """Log-probabilities, entropies and values of all agents in one pass."""
