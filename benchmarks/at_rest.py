@@ -3,69 +3,91 @@
     git worktree add /tmp/before REVISION
     python benchmarks/at_rest.py /tmp/before . [--maps 3m MMM2] [--steps 12000] [--pairs 6]
 
-Runs `src/main.py --config=qmix --env-config=sc2` of both trees with this Python, in turns (before, after,
-after, before ...), recording on disk included, each in a folder of its own. What is compared is the user time
-of the process, start included, which holds roughly on a busy machine; a first run of each tree, which may
-compile kernels, is not counted. Prints a table in Markdown: median times, the median of the pairs' ratios
-with their quartiles, and the ratio of the least times, which noise of other processes moves least.
+Runs `src/main.py --config=qmix --env-config=sc2` of both trees with this Python, recording on disk included,
+each in a folder of its own. Both are alive at once and take turns of half a second, one stopped while the
+other runs, so that what slows the machine for a while slows both alike. What is compared is the user time of
+the processes, start included; a first run of each tree, which may compile kernels, is not counted. Prints a
+table in Markdown: median times, the median of the pairs' ratios with their quartiles, and the ratio of the
+sums.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+TURN = 0.5  # seconds: far longer than what a switch costs, far shorter than what slows a machine
 
-def run(tree: Path, map_name: str, steps: int, words: list[str]) -> float:
-    """User seconds of one run of ``steps`` environment steps."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(tree / "src" / "main.py"),
-            "--config=qmix",
-            "--env-config=sc2",
-            "with",
-        ]
-        command += [f"map_name={map_name}", "engine=embedded", f"t_max={steps}", "seed=1"]
-        command += ["mongo_url=none", "torch_threads=1", "device=cpu", *words]
-        child = subprocess.Popen(
-            command,
+
+def start(
+    tree: Path, folder: str, map_name: str, steps: int, words: list[str]
+) -> subprocess.Popen[bytes]:
+    """A run of ``steps`` environment steps, stopped before it does anything."""
+    command = [sys.executable, str(tree / "src" / "main.py"), "--config=qmix", "--env-config=sc2"]
+    command += ["with", f"map_name={map_name}", "engine=embedded", f"t_max={steps}", "seed=1"]
+    command += ["mongo_url=none", "torch_threads=1", "device=cpu", *words]
+    with open(f"{folder}/said", "wb") as said:
+        return subprocess.Popen(
+            ["sh", "-c", 'kill -STOP $$; exec "$@"', "sh", *command],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
+            stdout=said,
             stderr=subprocess.STDOUT,
-            text=True,
         )
-        assert child.stdout is not None
-        said = child.stdout.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{said}")
-        return usage.ru_utime
+
+
+def in_turns(trees: list[Path], map_name: str, steps: int, words: list[str]) -> list[float]:
+    """User seconds of one run of each tree, in the order of ``trees``."""
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in trees]
+        children = [
+            start(tree, folder, map_name, steps, words)
+            for tree, folder in zip(trees, folders, strict=True)
+        ]
+        took: dict[int, float] = {}
+        while len(took) < len(children):
+            for i, child in enumerate(children):
+                if i in took:
+                    continue
+                os.kill(child.pid, signal.SIGCONT)
+                time.sleep(TURN)
+                os.kill(child.pid, signal.SIGSTOP)
+                pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+                if pid:
+                    child.returncode = os.waitstatus_to_exitcode(status)
+                    took[i] = usage.ru_utime
+                    if child.returncode:
+                        raise SystemExit(Path(folders[i], "said").read_text())
+        return [took[i] for i in range(len(children))]
 
 
 def compared(before: Path, after: Path, map_name: str, given: argparse.Namespace) -> str:
     """A row of the table."""
     times: dict[Path, list[float]] = {before: [], after: []}
     for tree in times:
-        run(tree, map_name, 1, given.words)
+        in_turns([tree], map_name, 1, given.words)
     for pair in range(given.pairs):
-        for tree in (before, after) if pair % 2 == 0 else (after, before):
-            times[tree].append(run(tree, map_name, given.steps, given.words))
-            print(f"{map_name} {tree}: {times[tree][-1]:.2f} s", file=sys.stderr, flush=True)
+        trees = [before, after] if pair % 2 == 0 else [after, before]
+        for tree, took in zip(
+            trees, in_turns(trees, map_name, given.steps, given.words), strict=True
+        ):
+            times[tree].append(took)
+            print(f"{map_name} {tree}: {took:.2f} s", file=sys.stderr, flush=True)
     ratios = [new / old for old, new in zip(times[before], times[after], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    least = min(times[after]) / min(times[before])
+    total = sum(times[after]) / sum(times[before])
     old, new = (statistics.median(times[tree]) for tree in (before, after))
     return (
         f"| {map_name} | {given.steps:,} | {given.pairs} | {old:.1f} s | {new:.1f} s "
-        f"| {middle:.3f} ({low:.3f} to {high:.3f}) | {least:.3f} |"
+        f"| {middle:.3f} ({low:.3f} to {high:.3f}) | {total:.3f} |"
     )
 
 
@@ -81,7 +103,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("words", nargs="*", help="further KEY=VALUE of both")
     given = parser.parse_args()
-    print("| map | steps | pairs | before | after | after / before (quartiles) | least / least |")
+    print("| map | steps | pairs | before | after | after / before (quartiles) | sum / sum |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for map_name in given.maps:
         row = compared(given.before.resolve(), given.after.resolve(), map_name, given)
