@@ -5,8 +5,9 @@
     python benchmarks/offline.py DIR --cold                 # reads from the disk
 
 Updates of ``bc`` (a learner that does little per batch), batches of 64 episodes or windows. The loader's time
-is that of the buffer; memory is what the process holds itself, and with the mapped pages of the files, which
-the system takes back when it needs them.
+is what the run waits for a batch, in brackets the CPU time of the process meanwhile. A thread reads the next
+batch while the learner works, so most of reading is in the learner's CPU time. Memory is what the process has
+of its own, and with the mapped pages of the files, which the system takes back when it needs them.
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
+from torch import Tensor
 
 from ..envs.protocol import Env, EnvSpec
 from ..errors import ConfigError, DatasetError
@@ -31,9 +33,23 @@ def _range(bounds: list[float]) -> list[float]:
     return bounds
 
 
+class _Ordered(NamedTuple):
+    """A batch that is being read.
+
+    Attributes:
+        place: the generator's state before it was drawn.
+    """
+
+    place: Tensor
+    batch: Future[EpisodeBatch]
+
+
 @BUFFERS.register("dataset")
 class DatasetBuffer:
-    """Recorded episodes, or windows of them, drawn at random with replacement; for runner=offline."""
+    """Recorded episodes, or windows of them, drawn at random with replacement; for runner=offline.
+
+    While a batch is learnt from, a thread reads the next one.
+    """
 
     class Config(PartConfig):
         dataset: AbsolutePath = Field("", description="folder of the dataset")
@@ -94,6 +110,8 @@ class DatasetBuffer:
         self._ends = np.cumsum(self.data.lengths[self._rows])
         self._generator = named_generator(seed, "dataset")
         self._drawn = 0
+        self._thread = ThreadPoolExecutor(1, "dataset")
+        self._next: _Ordered | None = None
         log.info(
             "dataset %s: %d of %d episodes with %d steps, mean return %.2f, %s on the disk",
             Path(config.dataset).name,
@@ -114,15 +132,23 @@ class DatasetBuffer:
 
     def sample(self) -> EpisodeBatch:
         """``batch_size`` episodes, or windows with what is known of the steps before them."""
-        rows, at = self._draw()
-        if not self._config.chunk_length:
-            batch = self.data.batch(rows)
-        else:
-            # A window that would go beyond the end is moved to the left.
-            latest = np.maximum(self.data.lengths[rows] - self._config.chunk_length, 0)
-            batch = self.data.batch(rows, np.minimum(at, latest), self._config.chunk_length)
+        wanted = self._next or self._order()
+        batch = wanted.batch.result()
+        self._next = self._order()
         self._drawn += int(batch.lengths.sum())
         return batch
+
+    def _order(self) -> _Ordered:
+        """Draw a batch, and let it be read."""
+        place = self._generator.get_state()
+        return _Ordered(place, self._thread.submit(self._read, *self._draw()))
+
+    def _read(self, rows: NDArray[np.int64], at: NDArray[np.int64]) -> EpisodeBatch:
+        if not self._config.chunk_length:
+            return self.data.batch(rows)
+        # A window that would go beyond the end is moved to the left.
+        latest = np.maximum(self.data.lengths[rows] - self._config.chunk_length, 0)
+        return self.data.batch(rows, np.minimum(at, latest), self._config.chunk_length)
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Episodes (B,) and a step in each (B,)."""
@@ -143,9 +169,13 @@ class DatasetBuffer:
         return {"epochs": self._drawn / float(self._ends[-1])}
 
     def state_dict(self, contents: bool = True) -> dict[str, Any]:
-        """Place in the sequence of samples, and which dataset it is of."""
+        """Place in the sequence of samples, and which dataset it is of.
+
+        What is read ahead was not yet given out: it will be drawn again.
+        """
+        ahead = self._next
         return {
-            "generator": self._generator.get_state(),
+            "generator": self._generator.get_state() if ahead is None else ahead.place,
             "drawn": self._drawn,
             "checksum": self.data.description.checksum,
         }
@@ -159,6 +189,7 @@ class DatasetBuffer:
                 self._config.dataset,
             )
             return
+        self._next = None
         self._generator.set_state(state["generator"])
         self._drawn = state["drawn"]
 

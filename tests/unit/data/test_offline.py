@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from phalanx.config import compose
-from phalanx.data.batch import TOLD_FIELDS, episode_fields
+from phalanx.data.batch import TOLD_FIELDS, EpisodeBatch, episode_fields
 from phalanx.data.offline import DatasetBuffer
 from phalanx.envs.protocol import EnvSpec
 from phalanx.errors import ConfigError, DatasetError
 
+from ...patience import HANGS
 from .dataset.made import SPEC, episode, write
 
 
@@ -116,15 +118,47 @@ def test_only_some_returns(tmp_path: Path, keys: dict[str, Any], lengths: set[in
 def test_a_restored_buffer_goes_on_drawing_as_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, other = (made(tmp_path / "d", chunk_length=2) for _ in range(2))
+    one, fresh, other = (made(tmp_path / "d", chunk_length=2) for _ in range(3))
     one.sample()
-    other.load_state_dict(one.state_dict())
-    assert one.sample().obs.equal(other.sample().obs)
-    assert one.metrics() == other.metrics() != {"epochs": 0.0}
+    state = one.state_dict()
+    for _ in range(3):  # what it has read ahead is of another place
+        other.sample()
+    for restored in (fresh, other):
+        restored.load_state_dict(state)
+    for _ in range(3):
+        expected = one.sample()
+        for restored in (fresh, other):
+            batch = restored.sample()
+            assert batch.reward.equal(expected.reward)
+            assert batch.obs.equal(expected.obs)
+            assert restored.metrics() == one.metrics() != {"epochs": 0.0}
     write(tmp_path / "e", [episode(3, 1)])
     with caplog.at_level(logging.WARNING, "phalanx.data"):
         made(tmp_path / "e").load_state_dict(one.state_dict())
     assert "is not the dataset that the checkpoint was made with" in caplog.text
+
+
+def test_the_next_batch_is_read_meanwhile_and_what_is_wrong_with_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = made(tmp_path / "d", batch_size=2)
+    readers, second, read = list[int](), threading.Event(), buffer.data.batch
+
+    def told(*of: Any) -> EpisodeBatch:
+        readers.append(threading.get_ident())
+        if len(readers) == 2:
+            second.set()
+        if len(readers) == 3:
+            raise OSError("the disk is gone")
+        return read(*of)
+
+    monkeypatch.setattr(buffer.data, "batch", told)
+    buffer.sample()
+    assert second.wait(HANGS)  # which was not asked for yet
+    assert threading.get_ident() not in readers
+    buffer.sample()
+    with pytest.raises(OSError, match="the disk is gone"):
+        buffer.sample()
 
 
 def test_what_cannot_be_drawn_from_is_refused(tmp_path: Path) -> None:
