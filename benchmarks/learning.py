@@ -10,6 +10,8 @@ off goes on from its last checkpoint.
 What is reported of a run is fixed before any is made: the mean of its last five tests, and the area
 under its curve of tests (the mean height over its steps). Over seeds: interquartile mean and its
 bootstrap interval.
+
+The suites ``offline`` and ``online`` learn from what `benchmarks/tiers.py` records.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +39,24 @@ from phalanx.tracking.stats import bootstrap_interval, interquartile_mean, on_co
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "benchmarks" / "learning"
 RUNS = ROOT / "results" / "learning"
+DATASETS = ROOT / "results" / "datasets"
+WHAT_THEY_HOLD = ROOT / "results" / "benchmarks" / "datasets.json"
 COLUMNS = ("test_return_mean", "test_ep_length_mean")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt, as words of the command line, and what of it is judged."""
+    """What is learnt, as words of the command line, and what of it is judged.
+
+    Attributes:
+        tier: name of the dataset that is learnt from; none where the algorithm plays.
+    """
 
     env_config: str
     words: tuple[str, ...]
     metric: str
     measure: str
+    tier: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,13 +68,30 @@ class Task:
         """Whether a share between 0 and 1 is judged."""
         return self.metric.endswith("_won_mean")
 
+    @property
+    def unit(self) -> str:
+        """What the clock of its runs counts."""
+        return "updates" if self.tier else "environment steps"
+
+    @cached_property
+    def played(self) -> dict[str, float]:
+        """What those who made the dataset came to, by metric; nothing where there is none."""
+        if not self.tier:
+            return {}
+        found = json.loads(WHAT_THEY_HOLD.read_text(encoding="utf-8"))[self.tier]
+        won, length = found["outcomes"]["battle_won"], found["lengths"]["mean"]
+        return dict(
+            zip((self.metric, *COLUMNS), (won, found["returns"]["mean"], length), strict=True)
+        )
+
 
 RETURN = ("test_return_mean", "test return")
 TASKS = {
     "simple_spread": Task("mpe", ("key=simple_spread_v3",), *RETURN),
     "HalfCheetah_6x1": Task("mamujoco", ("scenario=HalfCheetah", "agent_conf=6x1"), *RETURN),
 }
-"""Tasks by the name they have in suites; any other name is a map of the battle engine."""
+"""Tasks by the name they have in suites; any other name is a map of the battle engine, or a dataset recorded
+there (``3m/medium``)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +99,7 @@ class Case:
     """One training run of a suite."""
 
     algorithm: str
-    task_name: str  # one of TASKS, or a map of the battle engine
+    task_name: str  # one of TASKS, a map of the battle engine, or a dataset
     seed: int
     t_max: int
     words: tuple[str, ...] = ()
@@ -81,9 +108,12 @@ class Case:
     @property
     def task(self) -> Task:
         """What is learnt."""
-        battles = ("map_name=" + self.task_name, "engine=embedded")
+        battle_map, _, level = self.task_name.partition("/")
+        words, tier = ("map_name=" + battle_map, "engine=embedded"), ""
+        if level:
+            words, tier = (*words, f"dataset={DATASETS / self.task_name}"), self.task_name
         return TASKS.get(self.task_name) or Task(
-            "sc2", battles, "test_battle_won_mean", "test win rate"
+            "sc2", words, "test_battle_won_mean", "test win rate", tier
         )
 
     @property
@@ -94,7 +124,12 @@ class Case:
     @property
     def stem(self) -> str:
         """File name without ending."""
-        return f"{self.name}-{self.task_name}-seed{self.seed}"
+        return f"{self.of_all_seeds}-seed{self.seed}"
+
+    @property
+    def of_all_seeds(self) -> str:
+        """The same without the seed."""
+        return f"{self.name}-{self.task_name.replace('/', '_')}"
 
 
 PYMARL = ("optim=rmsprop", "lr=0.0005")  # PyMARL's optimiser; the shipped configs use Adam at 0.001
@@ -114,6 +149,11 @@ def passes_of_three(algorithm: str) -> tuple[str, ...]:
     words = ("ppo_epoch=5", "num_mini_batch=3")
     return (*words, "critic_epoch=5") if algorithm == "happo" else words
 
+
+LEARNT_FROM = tuple(
+    f"{m}/{t}" for m in ("3m", "3s_vs_3z") for t in ("training", "medium", "expert")
+)
+"""Datasets of the suite ``offline``."""
 
 SUITES: dict[str, list[Case]] = {
     # VDFD's updates are dear: it gets half as many for the same environment steps, and more of these.
@@ -204,6 +244,28 @@ SUITES: dict[str, list[Case]] = {
         )
         for a in ("mappo", "mat")
     ],
+    # What the shipped offline configs make of good and bad play, with 600 updates (they ship with 20,000) and
+    # 16 episodes in each, for all alike. Where all returns are alike the best tenth is like the rest.
+    "offline": [
+        Case(a, data, s, 600, (*words, "batch_size=16", "test_interval=60"), label)
+        for s in (0, 1)
+        for data in LEARNT_FROM
+        for a, label, words in (
+            ("madt", "", ("target_returns=[20.0]",)),
+            ("bc", "", ()),
+            ("bc", "top_tenth", ("top_share=0.1",)),
+        )
+        if not (label and data.endswith("/expert"))
+    ],
+    # The same number of steps played; before them the one has learnt from 500 episodes of middling play.
+    "online": [
+        Case(a, "3m", s, 64_000, (*words, "test_interval=6400"))
+        for s in (0, 1)
+        for a, words in (
+            ("mappo", passes_of_three("mappo")),
+            ("madt_online", (f"dataset={DATASETS}/3m/medium", "offline.t_max=600")),
+        )
+    ],
 }
 
 BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
@@ -234,6 +296,12 @@ COLOURS = {
     "vdfd_random_context": "C6",
     "vdfd_constant_context": "C8",
     "qmix_wide": "C9",
+    "bc": "C0",
+    "madt": "C1",
+    "madt_online": "C1",
+    "madvae_offline": "C2",
+    "mads4": "C3",
+    "omiga": "C5",
 }
 """An algorithm has its colour in every figure; those that share one never meet in a panel."""
 DASHES = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -244,16 +312,27 @@ LINES = 6
 
 @dataclass(frozen=True)
 class Curve:
-    """The tests of one run."""
+    """The tests of one run.
+
+    Attributes:
+        values: what is judged.
+        returns: beside it.
+    """
 
     steps: tuple[float, ...]
     values: tuple[float, ...]
+    returns: tuple[float, ...]
     minutes: float
 
     @property
     def last_five(self) -> float:
         """Mean of the last five tests."""
         return float(np.mean(self.values[-5:]))
+
+    @property
+    def last_five_returns(self) -> float:
+        """Mean return in the last five tests."""
+        return float(np.mean(self.returns[-5:]))
 
     @property
     def area(self) -> float:
@@ -264,7 +343,7 @@ class Curve:
     def until(self, step: float) -> Curve:
         """The tests up to a step, of the same run."""
         n = sum(t <= step for t in self.steps)
-        return Curve(self.steps[:n], self.values[:n], self.minutes)
+        return Curve(self.steps[:n], self.values[:n], self.returns[:n], self.minutes)
 
     def reached(self, value: float) -> float | None:
         """Steps of the first test that is as good as ``value``."""
@@ -275,8 +354,10 @@ class Curve:
         """From a CSV of :func:`write_curve`."""
         with file.open() as source:
             rows = list(csv.DictReader(source))
-        steps, values = zip(*((float(r["t_env"]), float(r[metric])) for r in rows), strict=True)
-        return cls(steps, values, float(rows[-1]["run_minutes"]))
+        steps, values, returns = (
+            tuple(float(row[name]) for row in rows) for name in ("t_env", metric, COLUMNS[0])
+        )
+        return cls(steps, values, returns, float(rows[-1]["run_minutes"]))
 
 
 def shown(suite: str, folder: Path) -> dict[tuple[str, str], list[tuple[Case, Curve]]]:
@@ -332,8 +413,8 @@ def train(case: Case, folder: Path) -> str:
     config = json.loads((run / "config.json").read_text())
     for key in ("seed", "local_results_path", "mongo_url"):  # of one run and machine
         del config[key]
-    config_file = folder / f"{case.name}-{case.task_name}.json"
-    config_file.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    text = json.dumps(config, indent=1, sort_keys=True).replace(f"{ROOT}/", "")
+    (folder / f"{case.of_all_seeds}.json").write_text(text + "\n")
     return f"{case.stem}: {minutes:.1f} min"
 
 
@@ -364,11 +445,20 @@ def over_seeds(values: list[float], digits: int) -> str:
     return f"{middle} ({low[0]:.{digits}f} to {high[0]:.{digits}f})"
 
 
+def thousands(steps: float) -> str:
+    """A number of steps as tables have it."""
+    return f"{steps / 1e3:.0f}k" if steps >= 1e4 or not steps % 1e3 else f"{steps / 1e3:.1f}k"
+
+
 def table(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[str]:
     """Lines of Markdown: one row per task and line of the plot."""
     won = all(case.task.won for cases in runs.values() for case, _ in cases)
     digits = 2 if won else 1
-    columns = ["map" if won else "task", "algorithm", "seeds", "steps"]
+    recorded = all(case.task.tier for cases in runs.values() for case, _ in cases)
+    task = "dataset" if recorded else "map" if won else "task"
+    columns = [task, "algorithm", "seeds", "updates" if recorded else "steps"]
+    if recorded:
+        columns += ["return of the data", "last five tests", "by seed", "win rate of the data"]
     columns += ["last five tests", "by seed", "area", *(["steps to 0.9"] if won else [])]
     lines = [f"| {' | '.join([*columns, 'min per run'])} |", f"|{' --- |' * (len(columns) + 1)}"]
     for (task_name, name), cases in runs.items():
@@ -377,21 +467,29 @@ def table(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[str]:
             task_name,
             name,
             str(len(curves)),
-            f"{min(c.steps[-1] for c in curves) / 1e3:.0f}k",
+            thousands(min(c.steps[-1] for c in curves)),
         ]
+        if recorded:
+            played, returns = cases[0][0].task.played, [c.last_five_returns for c in curves]
+            cells += [f"{played[COLUMNS[0]]:.1f}", over_seeds(returns, 1)]
+            cells += [", ".join(f"{x:.1f}" for x in returns)]
+            cells += [f"{played[cases[0][0].task.metric]:.2f}"]
         cells += [over_seeds([c.last_five for c in curves], digits)]
         cells += [", ".join(f"{c.last_five:.{digits}f}" for c in curves)]
         cells += [over_seeds([c.area for c in curves], digits)]
         if won:
             reached = [c.reached(0.9) for c in curves]
-            cells += [", ".join("-" if r is None else f"{r / 1e3:.0f}k" for r in reached)]
+            cells += [", ".join("-" if r is None else thousands(r) for r in reached)]
         cells += [", ".join(f"{c.minutes:.0f}" for c in curves)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def panels(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[tuple[str, list[str]]]:
-    """Task and lines of each panel: algorithms first, then labelled variants beside what they vary."""
+    """Task and lines of each panel.
+
+    Algorithms first, then labelled variants beside what they vary, where one panel is too small for all.
+    """
     found = []
     for task_name in dict.fromkeys(task_name for task_name, _ in runs):
         cases = {name: c[0][0] for (task, name), c in runs.items() if task == task_name}
@@ -399,6 +497,8 @@ def panels(runs: dict[tuple[str, str], list[tuple[Case, Curve]]]) -> list[tuple[
         variants = [name for name, case in cases.items() if case.label]
         varied = {cases[name].algorithm for name in variants}
         groups = [plain, [*(n for n in plain if n in varied), *variants] if variants else []]
+        if len(cases) <= LINES:
+            groups = [[*plain, *variants]]
         for names in filter(None, groups):
             found += [(task_name, names[i : i + LINES]) for i in range(0, len(names), LINES)]
     return found
@@ -434,7 +534,9 @@ def plot(suite: str, folder: Path) -> None:
             if len(values) > 1:
                 axis.fill_between(steps, *bootstrap_interval(values), alpha=0.15, color=colour)
         task = runs[task_name, names[0]][0][0].task
-        axis.set(title=task_name, xlabel="environment steps", ylabel=task.measure)
+        axis.set(title=task_name, xlabel=task.unit, ylabel=task.measure)
+        if task.tier:
+            axis.axhline(task.played[task.metric], color="black", ls=":", lw=1, label="the data")
         axis.legend(frameon=False, fontsize=8)
         if task.won:
             axis.set_ylim(-0.02, 1.02)
