@@ -181,5 +181,6 @@ def _refuse_states_that_nobody_has(composed: Composed, assembler: Assembler) -> 
             raise ConfigError(
                 f"buffer={chosen['buffer']} gives observations, not the states that {kind}={chosen[kind]} "
                 "reads: choose one that reads none (critic=attention, critic=normed with see_state=False; "
-                "mixer=vdn or none), or another buffer."
+                "mixer=vdn or none), an environment whose state is all observations (sc2 with "
+                "obs_instead_of_state=True), or another buffer."
             )

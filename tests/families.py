@@ -45,6 +45,7 @@ IMAGINING = (
     "chunk=4",
     "tokens=2",
     "codes=8",
+    "levels=[4,2]",
     "hidden_width=16",
     "n_layer=1",
     "world_model_args.n_embd=16",
@@ -63,7 +64,7 @@ def readable(algorithm: str, words: Iterable[str]) -> tuple[str, ...]:
     known = {*RunConfig.model_fields, *REGISTRIES}
     for part in composed.parts.values():
         known |= type(part).model_fields.keys()
-    return tuple(word for word in words if word.partition("=")[0] in known)
+    return tuple(word for word in words if word.partition("=")[0].rpartition(".")[2] in known)
 
 
 def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
@@ -78,7 +79,7 @@ def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
         f"runner={runner}",
     )
     if imagines(algorithm):
-        return (*words, *IMAGINING, "t_max=300")
+        return readable(algorithm, (*words, *IMAGINING, "t_max=300"))
     if not on_policy(algorithm):
         return (*words, "batch_size=4", "buffer_size=40", "env_steps_per_update=16")
     # Updates that fall into the middle of episodes.

@@ -19,7 +19,14 @@ from ..learners.simulation import SimulatorLearner, TokenizerLearner
 from ..modules.policies.base import Policy, Seen
 from ..modules.tokenizers.base import Tokenizer
 from ..modules.world_models.base import Simulator
-from ..modules.world_models.imagination import Generators, Start, foresight, imagine, together
+from ..modules.world_models.imagination import (
+    Generators,
+    Start,
+    foresight,
+    imagine,
+    state_of,
+    together,
+)
 from ..registry import BUFFERS, PartConfig
 from ..seeding import named_generator
 from .batch import EpisodeBatch
@@ -87,6 +94,7 @@ class Imagination:
         optional_fields: frozenset[str],
     ) -> None:
         self._config, self._spec, self._device = config, spec, device
+        self.gives_state = spec.state_is_obs
         self.policy, self.simulator, self.tokenizer = policy, world_model, tokenizer
         self._chunk = min(config.chunk or config.batch_size, config.batch_size)
         self._claim_memory()
@@ -248,9 +256,10 @@ class Imagination:
         before = min(back_to, int(steps.max()))
         for back in range(before, 0, -1):
             at = np.maximum(steps - back, 0)
+            obs = self.tokenizer.decode(self._codes.at(rows, at).to(self._device))
             seen = Seen(
-                self.tokenizer.decode(self._codes.at(rows, at).to(self._device)),
-                self._field("state", rows, at),
+                obs,
+                state_of(self._spec, obs),
                 self._field("avail_actions", rows, at),
                 self._alive(rows, at),
                 self._field("reward", rows, np.maximum(at - 1, 0))

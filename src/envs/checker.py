@@ -136,6 +136,10 @@ def _look(spec: EnvSpec, seen: Timestep, when: str) -> Iterator[str]:
         array = getattr(seen, name)
         if isinstance(array, np.ndarray) and not np.isfinite(array).all():
             yield f"{name} holds nan or infinity {when}: find the division or logarithm behind it"
+    if spec.state_is_obs and not np.array_equal(seen.state, seen.obs.reshape(len(seen.obs), -1)):
+        yield (
+            f"state is not all observations in a row {when}, as spec.state_is_obs says: leave that false"
+        )
     masks = seen.avail_actions
     if isinstance(masks, np.ndarray) and masks.ndim == 3:
         if not np.isin(masks, (0, 1)).all():

@@ -64,6 +64,8 @@ class EnvSpec:
         has_visibility: whether it tells which agents see each other.
         obs_bound: largest magnitude that a number of an observation or state can have, None where the
             environment does not say.
+        state_is_obs: whether the state is all agents' observations in a row, S = N O, so that whoever has
+            these has it.
     """
 
     n_agents: int
@@ -75,6 +77,7 @@ class EnvSpec:
     has_alive: bool = False
     has_visibility: bool = False
     obs_bound: float | None = None
+    state_is_obs: bool = False
 
     @property
     def n_actions(self) -> int:

@@ -69,6 +69,7 @@ class WarehouseTeam(GymTeam):
             self.spec,
             state_dim=3 * self.spec.n_agents + 2 * requests,
             obs_bound=float(max(self.game.grid_size)),
+            state_is_obs=False,
         )
         self._deliveries = 0.0
 

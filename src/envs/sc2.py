@@ -299,7 +299,10 @@ class EmbeddedBattles:
                 raise EnvError("layout=mappo is for SMAC's maps; SMACv2's have layout=smac.")
             self._view = AgentCentred(self._battle)
             self.spec = replace(
-                self.spec, obs_dim=self._view.obs_dim, state_dim=self._view.state_dim
+                self.spec,
+                obs_dim=self._view.obs_dim,
+                state_dim=self._view.state_dim,
+                state_is_obs=False,
             )
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:

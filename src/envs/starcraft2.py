@@ -112,6 +112,7 @@ class StarCraft2Game:
             has_alive=True,
             has_visibility=True,
             obs_bound=SMAC_BOUND,
+            state_is_obs=bool(options.get("obs_instead_of_state")),
         )
         self._launched = False
 

@@ -102,6 +102,7 @@ class TeamSpaces:
             agent_groups=self._groups,
             has_alive=has_alive,
             obs_bound=self._bound if np.isfinite(self._bound) else None,
+            state_is_obs=True,
         )
 
     def vector(self, agent: int, observation: Any, out: NDArray[np.float32]) -> None:

@@ -198,6 +198,7 @@ class VecBattle:
             agent_groups=tuple(kinds.index(k) for k in self.map.agents) if len(kinds) > 1 else None,
             has_alive=True,
             has_visibility=True,
+            state_is_obs=self._features.obs_as_state,
         )
         out = self._out
         self.obs, self.state, self.avail_actions = out.obs, out.state, out.avail_actions

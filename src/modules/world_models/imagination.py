@@ -57,8 +57,7 @@ def imagine(
     """Let ``policy`` act in what ``simulator`` imagines, for as many steps as it can.
 
     A row ends with the first step after which the world is over, terminated; one that goes on to the
-    horizon is neither terminated nor truncated there. Nobody imagines a state: it is not a number, so that
-    whoever reads it sees at once that it should not.
+    horizon is neither terminated nor truncated there.
 
     Returns:
         Rows that begin within an episode, see :class:`EpisodeBatch`, on the start's device.
@@ -66,14 +65,13 @@ def imagine(
     B, N = start.codes.shape[:2]
     device = start.codes.device
     dream = simulator.begin(start.codes, start.avail_actions, generators.world)
-    unknown = torch.full((B, spec.state_dim), torch.nan, device=device)
     everyone = torch.ones(B, N, dtype=torch.bool, device=device)
     obs, avail = [tokenizer.decode(start.codes)], [start.avail_actions]
     actions, rewards, ends = list[Tensor](), list[Tensor](), list[Tensor]()
     carry, reward = dict(start.carry), torch.zeros(B, device=device)
     over = torch.zeros(B, dtype=torch.bool, device=device)
     for _ in range(simulator.horizon):
-        seen = Seen(obs[-1], unknown, avail[-1], everyone, reward)
+        seen = Seen(obs[-1], state_of(spec, obs[-1]), avail[-1], everyone, reward)
         action, carry = policy.act(seen, carry, t_env, False, generators.policy)
         moment = dream.step(action)
         reward = moment.reward
@@ -85,12 +83,12 @@ def imagine(
         over = over | moment.terminated
         if over.all():
             break
-    terminated = torch.stack(ends, dim=1)
+    terminated, shown = torch.stack(ends, dim=1), torch.stack(obs, dim=1)
     return _cut(
         EpisodeBatch(
             spec=spec,
-            obs=torch.stack(obs, dim=1),
-            state=unknown[:, None].repeat(1, len(obs), 1),
+            obs=shown,
+            state=state_of(spec, shown),
             avail_actions=torch.stack(avail, dim=1),
             actions=torch.stack(actions, dim=1),
             reward=torch.stack(rewards, dim=1),
@@ -102,6 +100,17 @@ def imagine(
     )
 
 
+def state_of(spec: EnvSpec, obs: Tensor) -> Tensor:
+    """States (..., S) of imagined observations (..., N, O), where these are all there is to it.
+
+    Elsewhere nobody imagines a state: it is not a number, so that whoever reads it sees at once that it
+    should not.
+    """
+    if spec.state_is_obs:
+        return obs.flatten(-2)
+    return obs.new_full((*obs.shape[:-2], spec.state_dim), torch.nan)
+
+
 def _lengths(terminated: Tensor) -> Tensor:
     """(B,) on the CPU: steps up to the first end in each row (B, T), or all."""
     before = terminated.cumsum(dim=1) - terminated.long()
@@ -109,7 +118,7 @@ def _lengths(terminated: Tensor) -> Tensor:
 
 
 def _cut(batch: EpisodeBatch) -> EpisodeBatch:
-    """The batch with zeros behind the rows' ends, but for the state, which nobody knows anyway."""
+    """The batch with zeros behind the rows' ends, but for a state that nobody knows."""
     filled = batch.filled
     entries = torch.cat([torch.ones_like(filled[:, :1]), filled], dim=1)
 
@@ -119,6 +128,7 @@ def _cut(batch: EpisodeBatch) -> EpisodeBatch:
     return replace(
         batch,
         obs=kept(batch.obs, entries),
+        state=kept(batch.state, entries),
         avail_actions=kept(batch.avail_actions, entries),
         actions=kept(batch.actions, filled),
         reward=kept(batch.reward, filled),
@@ -159,37 +169,41 @@ def foresight(
     """How far what is imagined of real windows, given their actions, is from what came, by steps ahead.
 
     Beside the model stand the guesses of whoever does not try: that observations stay as they were at the
-    start, and that rewards are the mean of all.
+    start, and that rewards are the median of all, of which no
+    other constant is less far away. Of observations those of the living count.
 
     Args:
         batch: windows with codes; those that have ended do not count.
 
     Returns:
-        ``foresight_obs_error_H``, ``_repeat_H``, ``foresight_reward_error_H``, ``_mean_H``, means of absolute
-        errors, and ``foresight_ended_H``, the share of windows that have ended in imagination alone, for H of
-        1, 5 and the most.
+        ``foresight_obs_error_H``, ``_repeat_H``, ``foresight_reward_error_H``, ``_median_H``, means of
+        absolute errors, and ``foresight_ended_H``, the share of windows that have ended in imagination alone,
+        for H of 1, 5 and the most.
     """
     assert batch.codes is not None, "windows come with codes"
     dream = simulator.begin(batch.codes[:, 0], batch.avail_actions[:, 0], generator)
     start, found = batch.obs[:, 0], dict[str, float]()
-    mean = batch.reward[batch.filled].mean()
+    median = batch.reward[batch.filled].median()
     over = torch.zeros_like(batch.filled[:, 0])
     steps = batch.max_t
     for t in range(steps):
         moment = dream.step(batch.actions[:, t])
         over = over | moment.terminated
         there = batch.filled[:, t]
-        if t + 1 not in (1, 5, steps) or not there.any():
+        lives = there[:, None].expand(-1, batch.spec.n_agents)
+        if batch.alive is not None:
+            lives = lives & batch.alive[:, t + 1]
+        if t + 1 not in (1, 5, steps) or not lives.any():
             continue
-        obs, reward = batch.obs[:, t + 1][there], batch.reward[:, t][there]
-        guess = tokenizer.decode(moment.codes)[there]
+        obs, reward = batch.obs[:, t + 1][lives], batch.reward[:, t][there]
+        guess = tokenizer.decode(moment.codes)[lives]
         real_end = (batch.terminated[:, t])[there]
         errors = {
             "obs_error": (guess - obs).abs().mean(),
-            "obs_error_repeat": (start[there] - obs).abs().mean(),
+            "obs_error_repeat": (start[lives] - obs).abs().mean(),
             "reward_error": (moment.reward[there] - reward).abs().mean(),
-            "reward_error_mean": (mean - reward).abs().mean(),
-            "ended": (over[there] & ~real_end).to(mean.dtype).mean(),
+            "reward_error_median": (median - reward).abs().mean(),
+            "ended": (over[there] & ~real_end).to(median.dtype).mean(),
         }
         found |= {f"foresight_{name}_{t + 1}": float(error) for name, error in errors.items()}
     return found

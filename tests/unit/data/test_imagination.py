@@ -227,6 +227,13 @@ def test_what_cannot_work_is_refused_in_a_sentence(words: tuple[str, ...], says:
         trainer(Path(), "marie_small", "matrix", *words)
 
 
+def test_what_reads_states_fits_where_these_are_all_observations(tmp_path: Path) -> None:
+    words = ("map_name=3m", "engine=embedded", "critic=normed", "obs_instead_of_state=True")
+    run, _ = trainer(tmp_path, "marie_small", "sc2", *words)
+    assert run.parts.buffer.gives_state
+    assert run.parts.spec.state_dim == 3 * run.parts.spec.obs_dim
+
+
 def test_a_simulator_that_nobody_imagines_with_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         compose("qmix", "matrix", ("world_model=marie", "tokenizer=bins"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,23 @@ def test_a_forgotten_state_is_named() -> None:
         EnvError, match=r"is a Forgetful: keep arrays(.|\n)*differs after state_dict"
     ):
         check_env(functools.partial(Forgetful, MatrixGames.Config()))
+
+
+@pytest.mark.parametrize("layout", ["smac", "mappo"])
+def test_states_of_the_battles_are_what_the_spec_says(layout: str) -> None:
+    config = ENVS.get("sc2").Config(**SMALL["sc2"], obs_instead_of_state=True, layout=layout)
+    make = functools.partial(ENVS.get("sc2"), config)
+    check_env(make)
+    env = make(num_envs=1, seed=0)
+    assert env.spec.state_is_obs == (layout == "smac")
+    env.close()
+
+
+def test_a_state_that_is_not_all_observations_is_named() -> None:
+    class Boastful(MatrixGames):
+        def __init__(self, config: Any, **others: Any) -> None:
+            super().__init__(config, **others)
+            self.spec = replace(self.spec, state_is_obs=True)
+
+    with pytest.raises(EnvError, match="state is not all observations in a row after reset"):
+        check_env(functools.partial(Boastful, MatrixGames.Config()))
