@@ -113,7 +113,7 @@ class Spaces(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, L, H) of x (M, L, H)."""
-        return self.stack.at_once(x.shape[1], memory=False, goes_on=False)(x, None).features
+        return self.stack.through(x.shape[1], None, memory=False)(x, 0).features
 
 
 class GRU(nn.Module):

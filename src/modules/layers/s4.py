@@ -55,39 +55,43 @@ def normal_plus_low_rank(states: int) -> Normal:
 
 
 class System(NamedTuple):
-    """A discrete state space ``x' = a x + b u``; where there is a P, the bilinear form of one with rank one.
+    """A discrete state space ``x' = a x + b u - p r`` with ``r = q x + w u``, sums being over all states.
 
-    All are (H, N/2), complex.
+    The last three are there where A is diagonal but for a part of rank one. They are (H, N/2), complex, and w
+    (H,), real.
     """
 
     a: Tensor
     b: Tensor
-    P: Tensor | None = None
-    solve: Tensor | None = None  # 1 / (2 / dt - eigenvalues)
-    share: Tensor | None = None  # P* solve over 1 + P* solve P
+    p: Tensor | None = None
+    q: Tensor | None = None
+    w: Tensor | None = None
 
-    def advance(self, x: Tensor, u: Tensor | None) -> Tensor:
-        """States (..., H, N/2) after x, given u (..., H), or no input."""
-        if self.P is None:
-            after = self.a * x
-            return after if u is None else after + self.b * u[..., None]
-        assert self.solve is not None
-        assert self.share is not None
-        pushed = self.a * x - self.P * _both((self.P.conj() * x).sum(-1, keepdim=True))
-        if u is not None:
-            pushed = pushed + self.b * u[..., None]
-        drawn = _both((self.share * pushed).sum(-1, keepdim=True))
-        return self.solve * (pushed - self.P * drawn)
+    def after_impulse(self) -> Tensor:
+        """States (H, N/2) after an input of 1 that came upon nothing."""
+        return self.b if self.p is None or self.w is None else self.b - self.p * self.w[:, None]
+
+    def advance(self, x: Tensor) -> Tensor:
+        """States (..., H, N/2) after x, without input."""
+        after = self.a * x
+        if self.p is None or self.q is None:
+            return after
+        return after - self.p * both(self.q * x)[..., None]
 
     def read_before(self, C: Tensor) -> Tensor:
         """What reads of states x what ``C`` (H, N/2) reads of those after x: sums over all states agree."""
-        if self.P is None:
-            return C * self.a
-        assert self.solve is not None
-        assert self.share is not None
-        C = C * self.solve
-        C = C - self.share * _both((C * self.P).sum(-1, keepdim=True))
-        return C * self.a - self.P.conj() * _both((C * self.P).sum(-1, keepdim=True))
+        before = C * self.a
+        if self.p is None or self.q is None:
+            return before
+        return before - self.q * both(C * self.p)[:, None]
+
+    def to(self, dtype: torch.dtype) -> System:
+        """In complex numbers of ``dtype``, and real ones as exact."""
+        p, q, w = self.p, self.q, self.w
+        if p is None or q is None or w is None:
+            return System(self.a.to(dtype), self.b.to(dtype))
+        real = torch.empty(0, dtype=dtype).real.dtype
+        return System(self.a.to(dtype), self.b.to(dtype), p.to(dtype), q.to(dtype), w.to(real))
 
 
 def discretised(
@@ -95,14 +99,19 @@ def discretised(
 ) -> System:
     """A system in steps of ``dt`` (H, 1), its continuous form being (N/2,).
 
-    With P (N/2,) A is ``diag(eigenvalues) - P P*``, and a and b are what is inverted by Woodbury's identity,
-    ``2 / dt + eigenvalues`` and ``2 B``.
+    With P (N/2,) A is ``diag(eigenvalues) - P P*``. Its bilinear form ``(2 / dt - A)^-1 (2 / dt + A)`` is
+    diagonal but for a rank of one as well, by Woodbury's identity.
     """
     if P is not None:
         solve = 1 / (2 / dt - eigenvalues)
-        share = P.conj() * solve / (1 + _both((P.abs() ** 2 * solve).sum(-1, keepdim=True)))
-        wide = solve.shape
-        return System(2 / dt + eigenvalues, (2 * B).expand(wide), P.expand(wide), solve, share)
+        v = P.conj() * solve / (1 + both(P.abs() ** 2 * solve)[:, None])
+        return System(
+            a=solve * (2 / dt + eigenvalues),
+            b=solve * 2 * B,
+            p=solve * P,
+            q=4 / dt * v,
+            w=2 * both(v * B),
+        )
     if rule == "bilinear":
         below = 1 - dt / 2 * eigenvalues
         return System((1 + dt / 2 * eigenvalues) / below, dt / below * B)
@@ -110,9 +119,24 @@ def discretised(
     return System(a, (a - 1) / eigenvalues * B)
 
 
-def _both(half: Tensor) -> Tensor:
-    """Of a sum over half of the states, that over all."""
-    return 2 * half.real
+class Stepping(NamedTuple):
+    """What one step needs of a state space: ``y = reads x + gain u - loss r``, and its :class:`System`."""
+
+    system: System
+    reads: Tensor  # (H, N, R) of the states before as real numbers: the output and, where there is one, r
+    gain: Tensor  # (H,)
+    loss: Tensor | None  # (H,)
+
+
+def _reading(*readers: Tensor) -> Tensor:
+    """(H, N, R) by which real numbers are summed as ``both(reader * x)`` sums x, for readers (H, N/2)."""
+    real = [torch.view_as_real(2 * reader.conj().resolve_conj()).flatten(-2) for reader in readers]
+    return torch.stack(real, dim=-1)
+
+
+def both(half: Tensor) -> Tensor:
+    """Sum (...) over all states of numbers that are there for half of them, (..., N/2)."""
+    return 2 * half.real.sum(dim=-1)
 
 
 def spectrum_of(kernel: Tensor) -> Tensor:
@@ -198,9 +222,9 @@ class SSM(nn.Module):
         self._low_rank = kernel == "dplr"
         if self._low_rank:
             self._keep("P", torch.view_as_real(normal.P[:half]), learnt=learnt)
-        # Where these are fixed: the system, and the states that follow an impulse (H, N/2, L) as far as they
-        # were asked for.
-        self._system: System | None = None
+        # Where these are fixed: the system by type and place of its numbers, and the states that follow an
+        # impulse (H, N/2, L) as far as they were asked for.
+        self._systems: dict[tuple[torch.dtype, torch.device], System] = {}
         self._impulse: Tensor | None = None
 
     def _keep(self, name: str, value: Tensor, *, learnt: bool) -> None:
@@ -212,7 +236,7 @@ class SSM(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._system = self._impulse = None
+        self._systems, self._impulse = {}, None
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """What is learnt of the state space itself: it wants a learning rate of its own and no decay."""
@@ -220,21 +244,19 @@ class SSM(nn.Module):
 
     def system(self, dtype: torch.dtype = torch.complex64) -> System:
         """The discrete state space as it is now."""
-        kept = self._system
-        if kept is not None and (kept.a.dtype, kept.a.device) == (dtype, self.C.device):
-            return kept
-        system = self._discretised(dtype)
-        if self._trained == "none" and dtype == torch.complex64:
-            self._system = system
-        return system
+        if self._trained != "none":
+            return self._discretised().to(dtype)
+        key = (dtype, self.C.device)
+        if self._systems.get(key) is None:
+            self._systems[key] = self._discretised().to(dtype)
+        return self._systems[key]
 
-    def _discretised(self, dtype: torch.dtype) -> System:
-        real = torch.empty(0, dtype=dtype).real.dtype
+    def _discretised(self) -> System:
         log_dt, log_decay, frequency, B = (
-            x.to(real) for x in (self.log_dt, self.log_decay, self.frequency, self.B)
+            x.double() for x in (self.log_dt, self.log_decay, self.frequency, self.B)
         )
         eigenvalues = torch.complex(-log_decay.exp(), frequency)
-        P = torch.view_as_complex(self.P.to(real)) if self._low_rank else None
+        P = torch.view_as_complex(self.P.double()) if self._low_rank else None
         dt = log_dt.exp()[:, None]
         return discretised(eigenvalues, torch.view_as_complex(B), dt, self._disc, P)
 
@@ -243,20 +265,41 @@ class SSM(nn.Module):
         half = self.states // 2
         return torch.zeros(rows, self.features, half, dtype=torch.complex64, device=device)
 
-    def step(self, u: Tensor, x: Tensor, system: System | None = None) -> tuple[Tensor, Tensor]:
+    def stepping(self) -> Stepping:
+        """What steps need of the state space as it is now."""
+        system, C = self.system(), torch.view_as_complex(self.C)
+        gain = both(C * system.b) + self.D
+        if system.p is None or system.q is None:
+            return Stepping(system, _reading(C * system.a), gain, None)
+        return Stepping(system, _reading(C * system.a, system.q), gain, both(C * system.p))
+
+    def step(self, u: Tensor, x: Tensor, how: Stepping | None = None) -> tuple[Tensor, Tensor]:
         """One step.
+
+        Output and r are read of the states before it, in one product of real numbers, so that states are gone
+        through as seldom as can be: they are what a step's time goes to.
 
         Args:
             u: (M, H) input.
             x: (M, H, N/2) states before.
-            system: :meth:`system`, where several steps share it.
+            how: :meth:`stepping`, where several steps share it.
 
         Returns:
             Output (M, H), and the states after.
         """
-        x = (self.system() if system is None else system).advance(x, u)
-        C = torch.view_as_complex(self.C)
-        return _both((C * x).sum(-1)) + self.D * u, x
+        system, reads, gain, loss = self.stepping() if how is None else how
+        before = torch.view_as_real(x).flatten(-2)
+        read = torch.bmm(before.transpose(0, 1), reads).unbind(-1)
+        y = torch.addcmul(read[0].mT, gain, u)
+        after = torch.view_as_real(system.a * x)
+        after.addcmul_(torch.view_as_real(system.b), u[..., None, None])
+        if loss is not None:
+            assert system.p is not None
+            assert system.w is not None
+            r = torch.addcmul(read[1].mT, system.w, u)
+            y = torch.addcmul(y, loss, r, value=-1)
+            after.addcmul_(torch.view_as_real(system.p), r[..., None, None], value=-1)
+        return y, torch.view_as_complex(after)
 
     @staticmethod
     def memory_of(x: Tensor) -> Tensor:
@@ -275,16 +318,14 @@ class SSM(nn.Module):
 
     def _follow(self, steps: int) -> Tensor:
         system = self.system(torch.complex128)
-        if system.P is None:
+        if system.p is None:
             powers = torch.arange(steps, device=system.a.device)
             states = system.b[..., None] * system.a[..., None] ** powers
             return states.to(torch.complex64)
         # Rank one keeps A's powers from having a closed form; its recurrence is O(N) a step for all rows.
-        x = torch.zeros_like(system.b)
-        found = []
-        for t in range(steps):
-            x = system.advance(x, torch.ones_like(x[..., 0].real) if t == 0 else None)
-            found.append(x)
+        found = [system.after_impulse()]
+        while len(found) < steps:
+            found.append(system.advance(found[-1]))
         return torch.stack(found, dim=-1).to(torch.complex64)
 
     def kernel(self, steps: int) -> Tensor:
@@ -292,7 +333,7 @@ class SSM(nn.Module):
         C = torch.view_as_complex(self.C)
         if not self._low_rank:
             return self._summed_powers(C, steps)
-        return _both(torch.einsum("hn,hnl->hl", C, self.impulse(steps)))
+        return 2 * torch.einsum("hn,hnl->hl", C, self.impulse(steps)).real
 
     def _summed_powers(self, C: Tensor, steps: int) -> Tensor:
         """(H, L) sum over all states of ``C b a^l``, as a product of two short tables of powers."""
@@ -303,7 +344,7 @@ class SSM(nn.Module):
         logs = system.a.log()[..., None]
         left = ((C * system.b)[..., None] * (logs * coarse).exp()).to(torch.complex64)
         right = (logs * fine).exp().to(torch.complex64)
-        return _both(left.mT @ right).flatten(1)[:, :steps]
+        return 2 * (left.mT @ right).real.flatten(1)[:, :steps]
 
     def memory_kernel(self, steps: int) -> Tensor:
         """(H, L) mean over all states at each step after an impulse."""
@@ -322,7 +363,7 @@ class SSM(nn.Module):
         C = torch.view_as_complex(self.C).to(torch.complex128)
         if memory:
             C = torch.full_like(C, 1 / self.states)
-        if system.P is None:
+        if system.p is None:
             powers = torch.arange(1, steps + 1, device=C.device)
             return (C[..., None] * system.a[..., None] ** powers).to(torch.complex64)
         found = []
@@ -334,7 +375,7 @@ class SSM(nn.Module):
     @staticmethod
     def faded(x: Tensor, fading: Tensor) -> Tensor:
         """(M, H, L) what outputs still have of the states x (M, H, N/2) before them, see :meth:`fading`."""
-        return _both(torch.einsum("mhn,hnl->mhl", x, fading))
+        return 2 * torch.einsum("mhn,hnl->mhl", x, fading).real
 
     def conv(self, u: Tensor, spectrum: Tensor | None = None) -> Tensor:
         """Outputs (M, H, L) of whole rows u (M, H, L), which is what :meth:`step` gives from nothing.

@@ -5,28 +5,33 @@ Axes: M rows, L steps, H features, N states, K layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .s4 import SSM, System, convolve, spectrum_of
+from .s4 import SSM, Stepping, convolve, spectrum_of
 
 
 class Passed(NamedTuple):
-    """What comes out of a stack."""
+    """What comes out of a stack for the rows of one agent."""
 
     features: Tensor  # (M, L, H)
-    memory: (
-        Tensor | None
-    )  # (M, L, H) mean of the last layer's states at each step, where it was asked for
-    states: Tensor | None  # (M, K, H, N/2) of all layers behind the last step, where they were made
+    memory: Tensor | None  # (M, L, H) mean of the last layer's states, where it was asked for
 
 
-Through = Callable[[Tensor, Tensor | None], Passed]
-"""A way through a stack: of inputs (M, L, H), and states (M, K, H, N/2) before them or None."""
+class Through(Protocol):
+    """A way through a stack for the rows of I agents, which go one after the other."""
+
+    def __call__(self, x: Tensor, i: int) -> Passed:
+        """Of the inputs (M, L, H) of agent ``i``."""
+        ...
+
+    def behind(self) -> Tensor | None:
+        """States (M, I, K, H, N/2) behind the rows of all agents, where they are made."""
+        ...
 
 
 class Kernels(NamedTuple):
@@ -85,14 +90,73 @@ class Layer(nn.Module):
                 memory = memory + SSM.faded(before, kernels.memory_fading)
         return self._shaped(y.mT, x), None if memory is None else memory.mT
 
-    def step(self, x: Tensor, before: Tensor, system: System) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, before: Tensor, how: Stepping) -> tuple[Tensor, Tensor]:
         """Features (M, H) of x (M, H), and the states (M, H, N/2) after."""
-        y, states = self.ssm.step(self.norm(x), before, system)
+        y, states = self.ssm.step(self.norm(x), before, how)
         return self._shaped(y, x), states
 
     def _shaped(self, y: Tensor, x: Tensor) -> Tensor:
         y = F.gelu(self.linear(F.gelu(y)))
         return x + y if self._skip else y
+
+
+class AtOnce:
+    """Whole rows by convolution; no states are made behind them.
+
+    Args:
+        layers: of the stack.
+        steps: L.
+        before: (M, I, K, H, N/2) states before the rows; None: they have seen nothing.
+        memory: the mean of states is asked for.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], steps: int, before: Tensor | None, *, memory: bool
+    ) -> None:
+        self._layers, self._before = layers, before
+        self._kernels = [
+            layer.kernels(steps, memory=memory and layer is layers[-1], goes_on=before is not None)
+            for layer in layers
+        ]
+
+    def __call__(self, x: Tensor, i: int) -> Passed:
+        """See :class:`Through`."""
+        mean = None
+        for k, layer in enumerate(self._layers):
+            before = None if self._before is None else self._before[:, i, k]
+            x, mean = layer.rows(x, self._kernels[k], before)
+        return Passed(x, mean)
+
+    def behind(self) -> None:
+        """There are none."""
+        return
+
+
+class OneStep:
+    """Rows of one step by recurrence.
+
+    Args:
+        layers: of the stack.
+        before: (M, I, K, H, N/2) states before the step.
+        memory: the mean of states is asked for.
+    """
+
+    def __init__(self, layers: Sequence[Layer], before: Tensor, *, memory: bool) -> None:
+        self._layers, self._before, self._memory = layers, before, memory
+        self._how = [layer.ssm.stepping() for layer in layers]
+        self._after = torch.empty_like(before)
+
+    def __call__(self, x: Tensor, i: int) -> Passed:
+        """See :class:`Through`."""
+        y = x[:, 0]
+        for k, (layer, how) in enumerate(zip(self._layers, self._how, strict=True)):
+            y, states = layer.step(y, self._before[:, i, k], how)
+            self._after[:, i, k] = states
+        return Passed(y[:, None], SSM.memory_of(states)[:, None] if self._memory else None)
+
+    def behind(self) -> Tensor:
+        """See :class:`Through`."""
+        return self._after
 
 
 class Stack(nn.Module):
@@ -117,41 +181,16 @@ class Stack(nn.Module):
         """States (M, K, H, N/2) that have seen nothing."""
         return torch.zeros((rows, *self._shape), dtype=torch.complex64, device=device)
 
-    def at_once(self, steps: int, *, memory: bool, goes_on: bool) -> Through:
-        """A way for rows of ``steps`` steps, by convolution; it makes no states behind them.
+    def through(self, steps: int, before: Tensor | None, *, memory: bool) -> Through:
+        """A way for rows of ``steps`` steps: by recurrence where they are one that begins with states.
 
         Args:
+            before: (M, I, K, H, N/2) states before the rows of I agents; None: they have seen nothing.
             memory: the mean of states is asked for.
-            goes_on: rows begin with states.
         """
-        last = len(self.layers) - 1
-        kernels = [
-            layer.kernels(steps, memory=memory and k == last, goes_on=goes_on)
-            for k, layer in enumerate(self._each())
-        ]
-
-        def through(x: Tensor, before: Tensor | None) -> Passed:
-            mean = None
-            for k, layer in enumerate(self._each()):
-                x, mean = layer.rows(x, kernels[k], None if before is None else before[:, k])
-            return Passed(x, mean, None)
-
-        return through
-
-    def step_by_step(self) -> Through:
-        """A way for single steps (L = 1) that begin with states, by recurrence."""
-        systems = [layer.ssm.system() for layer in self._each()]
-
-        def through(x: Tensor, before: Tensor | None) -> Passed:
-            assert before is not None
-            y, after = x[:, 0], []
-            for k, layer in enumerate(self._each()):
-                y, states = layer.step(y, before[:, k], systems[k])
-                after.append(states)
-            memory = SSM.memory_of(after[-1])
-            return Passed(y[:, None], memory[:, None], torch.stack(after, dim=1))
-
-        return through
+        if steps == 1 and before is not None:
+            return OneStep(self._each(), before, memory=memory)
+        return AtOnce(self._each(), steps, before, memory=memory)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """What is learnt of the state spaces themselves, see :meth:`~.s4.SSM.ssm_parameters`."""

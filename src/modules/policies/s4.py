@@ -127,14 +127,19 @@ class S4Policy(SequencePolicy):
 
     def look(self, moments: Moments, memory: Mapping[str, Tensor] | None) -> Looked:
         """See :meth:`SequencePolicy.look`; behind more than one step no states are made."""
-        states, steps = None if memory is None else memory["states"], moments.step.shape[1]
-        if steps == 1 and states is not None:
-            through = self.stack.step_by_step()
-        else:
-            shared = "memory" in self._shared
-            through = self.stack.at_once(steps, memory=shared, goes_on=states is not None)
-        outputs, after = self._one_after_the_other(self._entered(moments), states, through)
-        return Looked(outputs, {} if after is None else {"states": after})
+        states, x = None if memory is None else memory["states"], self._entered(moments)
+        if not self._shared:  # nobody waits for anybody: their rows are rows of one
+            x = x.transpose(1, 2).flatten(0, 1)[:, :, None]
+            states = None if states is None else states.flatten(0, 1)[:, None]
+        shared = "memory" in self._shared
+        through = self.stack.through(x.shape[1], states, memory=shared)
+        outputs, after = self._in_turn(x, through), through.behind()
+        apart = (len(moments.obs), self.n_agents)
+        if not self._shared:
+            outputs = outputs.view(*apart, x.shape[1], -1).transpose(1, 2)
+        return Looked(
+            outputs, {} if after is None else {"states": after.view(*apart, *after.shape[2:])}
+        )
 
     def _entered(self, moments: Moments) -> Tensor:
         """(B, T, N, H) what goes into the stack, but for what agents tell each other."""
@@ -156,33 +161,20 @@ class S4Policy(SequencePolicy):
         parts = torch.split(self.enter.weight, list(self._widths.values()), dim=1)
         return dict(zip(self._widths, parts, strict=True))
 
-    def _one_after_the_other(
-        self, x: Tensor, states: Tensor | None, through: Through
-    ) -> tuple[Tensor, Tensor | None]:
-        """Outputs (B, T, N, K) of x (B, T, N, H), and the states (B, N, ...) behind where there are any.
+    def _in_turn(self, x: Tensor, through: Through) -> Tensor:
+        """Outputs (B, T, N, K) of x (B, T, N, H).
 
         The place in which something is told is its sender's, so that all who come later take up the same.
         """
-        B, _, N, _ = x.shape
-        if not self._shared:  # nobody waits for anybody
-            before = None if states is None else states.flatten(0, 1)
-            passed = through(x.transpose(1, 2).flatten(0, 1), before)
-            features = passed.features.view(B, N, -1, passed.features.shape[-1])
-            after = passed.states
-            if after is not None:
-                after = after.view(B, N, *after.shape[1:])
-            return self.head(features).transpose(1, 2), after
-        weights, told = self._weights(), torch.zeros_like(x[:, :, 0])
-        outputs, behind = [], []
-        for i in range(N):
-            passed = through(x[:, :, i] + told, None if states is None else states[:, i])
+        weights, told, outputs = self._weights(), torch.zeros_like(x[:, :, 0]), []
+        last = x.shape[2] - 1
+        for i in range(last + 1):
+            passed = through(x[:, :, i] + told, i)
             outputs.append(self.head(passed.features))
-            if passed.states is not None:
-                behind.append(passed.states)
             tells = {"logits": outputs[-1], "memory": passed.memory}
-            for name in self._shared if i < N - 1 else ():
+            for name in self._shared if i < last else ():
                 told = told + self._told(name, tells[name], weights[name], i)
-        return torch.stack(outputs, dim=2), torch.stack(behind, dim=1) if behind else None
+        return torch.stack(outputs, dim=2)
 
     def _told(self, name: str, x: Tensor | None, weight: Tensor, sender: int) -> Tensor:
         """(B, T, H) what others make of what the ``sender`` tells, (B, T, K or H)."""

@@ -32,9 +32,9 @@ def make(kernel: Any, disc: Any, features: int = 4, states: int = 16, **keys: An
 def stepped(ssm: SSM, u: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs and states of u (M, H, L), one step after the other."""
     x, outputs, states = ssm.begin(len(u), CPU), [], []
-    system = ssm.system()
+    how = ssm.stepping()
     for t in range(u.shape[-1]):
-        y, x = ssm.step(u[..., t], x, system)
+        y, x = ssm.step(u[..., t], x, how)
         outputs.append(y)
         states.append(x)
     return torch.stack(outputs, dim=-1), torch.stack(states, dim=-1)

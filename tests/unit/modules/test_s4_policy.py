@@ -192,10 +192,16 @@ def _elements(shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
     return 6 * math.prod(out_shape)  # a product of complex numbers; too many of real ones
 
 
+def _added(shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 2 * math.prod(out_shape)
+
+
 COSTS = {
     torch.ops.aten._fft_r2c: _transform,
     torch.ops.aten._fft_c2r: _transform,
     torch.ops.aten.mul: _elements,
+    torch.ops.aten.addcmul: _added,
+    torch.ops.aten.addcmul_: _added,
 }
 
 
