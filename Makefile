@@ -9,7 +9,9 @@ RUN_ARGS ?= --config=vdfd --env-config=sc2 with map_name=MMM2 t_max=12000 test_i
 run: setup ## train VDFD on MMM2 for a few minutes
 	@$(PYTHON_IN_VENV) src/main.py $(RUN_ARGS)
 
-test: setup lint unit ## everything CI runs
+test: setup ## everything CI runs
+	@# Types are checked beside the first tests.
+	@$(MAKE) --no-print-directory --jobs=2 lint unit
 
 lint: setup
 	@$(PYTHON_IN_VENV) -m ruff check .
