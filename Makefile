@@ -24,7 +24,7 @@ unit: setup
 	@$(PYTHON_IN_VENV) -m pytest tests --numprocesses=$(TEST_JOBS) --dist=loadfile --no-loadscope-reorder
 
 docs: setup ## the documentation into docs/_build/html; warnings are errors
-	@$(PYTHON_IN_VENV) -c 'import sphinx, myst_parser' 2>/dev/null || $(PYTHON_IN_VENV) -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@$(PYTHON_IN_VENV) -c 'import sphinx, myst_parser' 2>/dev/null || $(PYTHON_IN_VENV) -m pip install -qq --disable-pip-version-check -e '.[docs]'
 	@$(PYTHON_IN_VENV) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
