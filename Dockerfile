@@ -11,7 +11,7 @@ COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip install --no-cache-dir -e '.[server,lbf,mpe,plot,pandas]'
 # The battle engine's kernels, so that a run's first step comes at once.
-RUN python -c "from phalanx import VecBattle; VecBattle('3m', 1)"
+RUN python -c "from phalanx.envs.battle.vec import prepare; prepare()"
 
 ENV OMP_NUM_THREADS=1
 VOLUME /phalanx/results

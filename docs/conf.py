@@ -23,11 +23,12 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["phalanx.css"]
 html_theme_options = {
     "description": "Cooperative multi-agent reinforcement learning from registered parts",
     "fixed_sidebar": True,
-    "page_width": "1080px",
+    "page_width": "1160px",
     "sidebar_width": "230px",
 }
 html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}

@@ -276,6 +276,7 @@ class EmbeddedBattles:
         from .battle.agent_centred import (
             AgentCentred,  # compiles on first use; not needed to list or compose
         )
+        from .battle.vec import prepare
 
         options = config.smac_options()
         self._battle = VecBattle(
@@ -286,6 +287,7 @@ class EmbeddedBattles:
             autoreset=False,
             **options,
         )
+        prepare()
         self._recorder: Recorder | None = None
         self._facts = {
             "map_name": config.map_name,

@@ -75,8 +75,10 @@ class Console:
         """Say how far the run is. Cheap enough for every iteration."""
         now = time.monotonic()
         if self._first is None:
-            # Speed is counted from here: what came before is set-up, or an earlier part of the run.
             self._first = self._mark = (now, t_env, n_updates)
+        if n_updates and not self._first[2]:
+            # Speed is counted from here: what came before is set-up, or play with too little to learn from.
+            self._first = (now, t_env, n_updates)
         self._now = (t_env, n_updates)
         if self._live is not None and now - self._drawn >= _REDRAW_SECONDS:
             self._drawn = now
@@ -130,8 +132,8 @@ class Console:
                 self._live.start(refresh=True)
 
     def _seconds_left(self, now: float) -> float:
-        if self._first is None or self._now[0] <= self._first[1]:
-            return math.nan
+        if self._first is None or not self._first[2] or self._now[0] <= self._first[1]:
+            return math.nan  # it has not learnt yet, which is what takes the time
         then, steps, _ = self._first
         return (now - then) / (self._now[0] - steps) * max(self._t_max - self._now[0], 0)
 

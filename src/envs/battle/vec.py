@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -554,3 +555,11 @@ class VecBattle:
     def _check_battle(self, battle: int) -> None:
         if not isinstance(battle, (int, np.integer)) or not 0 <= battle < self.num_envs:
             raise EnvError(f"no battle {battle!r}; there are {self.num_envs}, counted from 0.")
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile, or load, what a step takes, before anybody measures how long steps take."""
+    battle = VecBattle("3m", 1)
+    battle.step(battle.avail_actions.argmax(axis=-1))
+    battle.close()

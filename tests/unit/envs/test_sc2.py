@@ -6,12 +6,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from phalanx.config import compose
 from phalanx.envs import sc2
+from phalanx.envs.battle import vec
 from phalanx.envs.sc2 import SC2Config, SC2Env
 from phalanx.errors import EnvError, MissingDependencyError
 
@@ -101,6 +103,14 @@ def test_smacs_options_reach_the_embedded_engine() -> None:
     assert env.spec.obs_dim == 30 + 2 * 9
     seen = env.reset()
     assert set(seen.info) == {"battle_won", "dead_allies", "dead_enemies"}
+
+
+def test_a_first_step_of_training_is_not_one_that_compiles() -> None:
+    vec.prepare.cache_clear()
+    with mock.patch.object(vec.VecBattle, "step", autospec=True) as step:
+        SC2Env(config(engine="embedded"), num_envs=2, seed=0).close()
+    vec.prepare.cache_clear()  # what took no step compiled nothing
+    step.assert_called_once()
 
 
 def test_battles_on_the_game(game: Path) -> None:

@@ -106,6 +106,20 @@ def test_reports_are_plain_lines_of_eighty_columns_when_piped(capsys):
     assert shown.err == "a warning\n"
 
 
+def test_how_much_is_left_is_told_once_the_run_learns(capsys):
+    console = Console()
+    console.start(1000, "qmix on 3m")
+    for t_env, n_updates in ((0, 0), (100, 0)):
+        console.update(t_env, n_updates)
+    console.report(100, {}, {})
+    assert capsys.readouterr().out.rstrip().endswith("left ?")
+    for t_env, n_updates in ((200, 3), (1000, 9)):
+        console.update(t_env, n_updates)
+    console.report(1000, {}, {})
+    console.close()
+    assert capsys.readouterr().out.rstrip().endswith("left 0s")
+
+
 def test_the_live_line_stays_out_of_the_record(monkeypatch):
     class Terminal:
         encoding = "utf-8"
