@@ -74,7 +74,7 @@ def test_finds_the_best_corner(algorithm: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", STATE_AWARE)
 def test_solves_the_two_step_game(algorithm: str, tmp_path: Path) -> None:
-    words = (*SMALL, "t_max=5000", "epsilon_finish=1.0", "epsilon_anneal_time=5000")
+    words = (*SMALL, "t_max=3000", "epsilon_finish=1.0", "epsilon_anneal_time=5000")
     run, _ = trainer(tmp_path, algorithm, "matrix", "game=two_step", *words)
     assert run.run()["return_mean"] == 8.0
 
