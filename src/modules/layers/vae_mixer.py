@@ -19,8 +19,10 @@ from .gaussian import Gaussian, kl_standard_normal
 class LagMix(nn.Module):
     """Sums of the tokens of the last C steps, with a learnt weight for each age and pair of tokens.
 
-    Channels of one head share their weights. To begin with a token is given itself alone. The weights belong
-    to ages and not to places in a window, so that they are the same for whole rows and single steps.
+    Channels of one head share their weights. They belong to ages and not to places in a window, so that they
+    are the same for whole rows and single steps. To begin with a token is given the sum of those of its own
+    step up to itself: a weight moves by the learning rate at each update, and from 0 on it is thousands of
+    updates before what is asked for counts beside what is seen.
 
     Args:
         tokens: P.
@@ -30,11 +32,11 @@ class LagMix(nn.Module):
 
     def __init__(self, tokens: int, context: int, heads: int) -> None:
         super().__init__()
-        weight = torch.zeros(heads, tokens, tokens, context)
-        weight[..., 0] = torch.eye(tokens)
-        self.weight = nn.Parameter(weight)  # by head, token that asks, token that is seen, age
         earlier = torch.ones(tokens, tokens, context, dtype=torch.bool)
         earlier[..., 0] = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+        weight = torch.zeros(heads, tokens, tokens, context)
+        weight[..., 0] = earlier[..., 0]
+        self.weight = nn.Parameter(weight)  # by head, token that asks, token that is seen, age
         self.register_buffer("seen", earlier, persistent=False)
         self.seen: Tensor
 

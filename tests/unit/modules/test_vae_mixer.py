@@ -44,9 +44,17 @@ def test_sizes_are_the_published_ones() -> None:
     assert sizes == [4_768, 9_088]
 
 
-def test_to_begin_with_a_token_passes_alone() -> None:
-    x = torch.randn(3, 7, 2, 8)
-    assert torch.equal(noisy(make("causal"), x), noisy(make("none"), x))
+def test_a_mix_of_each_token_with_itself_is_none() -> None:
+    mixed, x = make("causal"), torch.randn(3, 7, 2, 8)
+    for module in mixing(mixed):
+        module.weight.data[..., 0] = torch.eye(2)
+    assert torch.equal(noisy(mixed, x), noisy(make("none"), x))
+
+
+def test_to_begin_with_a_token_is_given_those_of_its_step_up_to_itself() -> None:
+    mix, x = LagMix(tokens=3, context=2, heads=1), torch.randn(1, 2, 3, 4)
+    band = Band(context=2, steps=1, tokens=3, asked=3, seen=torch.ones(1), device=CPU)
+    torch.testing.assert_close(mix(x, band)[0, 0], x[0, 1].cumsum(dim=0))
 
 
 @pytest.mark.parametrize("heads", [1, 2])

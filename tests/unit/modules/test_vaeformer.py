@@ -3,18 +3,101 @@
 from __future__ import annotations
 
 import copy
+import functools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 
+from phalanx.config import compose
+from phalanx.data.batch import EpisodeBatch, episode_fields
 from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.modules.layers.vae_mixer import VAEMixer
 from phalanx.modules.policies.sequence import Looked, SequencePolicy
+from phalanx.registry import Assembler
 
-from .test_sequence_policies import LONG, evaluated, learnt_courses, make
-from .toys import assemble, random_batch
+from .test_sequence_policies import LONG, evaluated, learnt_courses, make, outputs
+from .toys import CPU, assemble, random_batch
+
+CUES, STEPS = 4, 3
+
+
+def recalled(rows: int, seed: int) -> tuple[EpisodeBatch, Tensor]:
+    """Episodes of two kinds, and the cues (B, T) that were seen in them.
+
+    In good ones, which come to earn 20, the agent does what its cue says, in bad ones, which earn nothing,
+    the next action. At the last step it sees nothing, and the cue of the first one counts.
+    """
+    spec = EnvSpec(1, obs_dim=CUES, state_dim=1, action=Discrete(CUES), episode_limit=STEPS)
+    cue = torch.randint(0, CUES, (rows, STEPS), generator=torch.Generator().manual_seed(seed))
+    cue[:, -1] = cue[:, 0]
+    bad = torch.arange(rows) % 2
+    batch = random_batch((STEPS,) * rows, spec)
+    obs = torch.zeros_like(batch.obs)
+    obs[:, : STEPS - 1, 0] = one_hot(cue[:, :-1], CUES).float()
+    return replace(
+        batch,
+        obs=obs,
+        avail_actions=torch.ones_like(batch.avail_actions),
+        actions=((cue + bad[:, None]) % CUES)[..., None],
+        reward=((1 - bad) * 20.0 / STEPS)[:, None].expand(rows, STEPS),
+        alive=None,
+        visibility=None,
+    ), cue
+
+
+@functools.cache
+def as_shipped() -> SequencePolicy:
+    """What ``madvae_offline`` makes of them in a twentieth of its updates: its sizes, rates and losses."""
+    data, _ = recalled(256, seed=1)
+    composed = compose("madvae_offline", "matrix", ("dataset=x",))
+    kinds = ("policy", "critic", "learner")
+    torch.manual_seed(0)
+    parts = Assembler(
+        {kind: composed.chosen[kind] for kind in kinds},
+        {kind: composed.parts[kind] for kind in kinds},
+        spec=data.spec,
+        seed=0,
+        device=CPU,
+    )
+    learner, generator = parts.build("learner"), torch.Generator().manual_seed(2)
+    names = [name for name in episode_fields(data.spec) if getattr(data, name) is not None]
+    for _ in range(1000):
+        rows = torch.randint(0, 256, (16,), generator=generator)
+        taken = {name: getattr(data, name)[rows] for name in (*names, "lengths")}
+        learner.learn(replace(data, **taken), 0)
+    policy: SequencePolicy = learner.policy
+    return policy.requires_grad_(False)
+
+
+def test_as_shipped_it_does_what_is_asked_for() -> None:
+    batch, cue = recalled(64, seed=3)
+    for asked, wanted in ((20.0, cue), (0.0, (cue + 1) % CUES)):
+        told = replace(batch, carry={"return_to_go": torch.full((64,), asked)})
+        done = outputs(as_shipped(), told)[:, 0, 0].argmax(
+            dim=-1
+        )  # nothing but the return tells then
+        assert float((done == wanted[:, 0]).float().mean()) > 0.95
+
+
+def test_as_shipped_it_uses_what_it_is_given() -> None:
+    policy, (batch, _) = copy.deepcopy(as_shipped()), recalled(64, seed=3)
+
+    def surprise(batch: EpisodeBatch) -> Tensor:
+        return -evaluated(policy, batch).log_prob[:, :, 0, 0].mean(dim=0)  # (T,)
+
+    known, others = surprise(batch), batch.obs.roll(1, dims=0)
+    exchanged = surprise(replace(batch, obs=others))
+    assert (exchanged[:-1] > known[:-1] + 0.5).all()
+    forgotten = torch.cat([others[:, :1], batch.obs[:, 1:]], dim=1)
+    assert surprise(replace(batch, obs=forgotten))[-1] > known[-1] + 0.05
+    for mixer in mixers(policy):
+        mixer.mean.register_forward_hook(lambda _, __, mean: torch.zeros_like(mean))
+    assert surprise(batch).mean() > known.mean() + 0.1
 
 
 def mixers(policy: SequencePolicy) -> list[VAEMixer]:
