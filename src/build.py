@@ -96,16 +96,46 @@ def build_player(
     Raises:
         CheckpointError: it does not fit the config or the environment.
     """
+    behaviour = _untrained(composed, spec, device)
+    with restoring():
+        policy: Any = behaviour.policy
+        policy.load_state_dict(state["policy"])
+        behaviour.load_state_dict(state.get("behaviour", {}))
+    return behaviour
+
+
+def _untrained(composed: Composed, spec: EnvSpec, device: torch.device) -> Behaviour:
+    """What plays, and no more of a run's parts than that takes."""
     torch.set_num_threads(composed.run.torch_threads)
     assembler = Assembler(
         composed.chosen, composed.parts, spec=spec, seed=seed_of(composed), device=device
     )
     behaviour: Behaviour = assembler.build("behaviour")
     behaviour.to(device)
-    with restoring():
-        assembler.build("policy").load_state_dict(state["policy"])
-        behaviour.load_state_dict(state.get("behaviour", {}))
     return behaviour
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Makes what a run plays with in other processes, to which it is sent."""
+
+    composed: Composed
+
+    def env(self, copies: int, purpose: str) -> Env:
+        """Copies of the run's environment, see :func:`make_env`."""
+        return make_env(self.composed, copies, purpose)
+
+    def behaviour(self, spec: EnvSpec) -> Behaviour:
+        """What plays, on the CPU, before it has learnt anything."""
+        behaviour = _untrained(self.composed, spec, torch.device("cpu"))
+        _prepare(behaviour)
+        return behaviour
+
+
+def _prepare(behaviour: Behaviour) -> None:
+    """Compile what acting needs, where a policy has such, before anybody counts the time."""
+    if hasattr(behaviour.policy, "prepare"):
+        behaviour.policy.prepare()
 
 
 def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> Parts:
@@ -121,8 +151,8 @@ def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> P
         ConfigError: what goes on cannot be gone on with.
     """
     torch.set_num_threads(composed.run.torch_threads)
-    plays = RUNNERS.get(composed.chosen["runner"]).plays
-    env = make_env(composed, num_envs(composed) if plays else 1, "env")
+    runner = RUNNERS.get(composed.chosen["runner"])
+    env = make_env(composed, num_envs(composed) if runner.plays and runner.here else 1, "env")
     seed = seed_of(composed)
     torch.manual_seed(named_seed(seed, "init"))
     device = choose_device(composed.run.device)
@@ -135,6 +165,7 @@ def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> P
         seed=seed,
         device=device,
         optional_fields=frozenset(),
+        elsewhere=Elsewhere(composed),
     )
     if before is not None:
         going_on = handed_on(before[0], composed)
@@ -149,8 +180,7 @@ def build(composed: Composed, before: tuple[Composed, Parts] | None = None) -> P
     assembler.give(frames=max((getattr(part, "frames", 1) for part in seeing), default=1))
     behaviour = assembler.build("behaviour")
     behaviour.to(device)
-    if hasattr(behaviour.policy, "prepare"):
-        behaviour.policy.prepare()
+    _prepare(behaviour)
     assembler.give(optional_fields=assembler.build("optional_fields") | behaviour.optional_fields)
     buffer = assembler.build("buffer")
     _refuse_states_that_nobody_has(composed, assembler)

@@ -166,6 +166,7 @@ class Trainer:
 
     def close(self) -> None:
         """Free environments and their processes."""
+        self.parts.runner.close()
         self.parts.env.close()
         self.tester.close()
         if self.parts.recorder is not None:

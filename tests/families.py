@@ -84,4 +84,8 @@ def small(algorithm: str, runner: str = "vector") -> tuple[str, ...]:
         return (*words, "batch_size=4", "buffer_size=40", "env_steps_per_update=16")
     # Updates that fall into the middle of episodes.
     words = readable(algorithm, (*words, "ppo_epoch=1", "num_mini_batch=2"))
-    return (*words, "episode_length=35") if runner == "vector" else (*words, "batch_size_run=16")
+    return (
+        (*words, "episode_length=35")
+        if runner in ("vector", "ray")
+        else (*words, "batch_size_run=16")
+    )

@@ -12,7 +12,22 @@ from .batch import EpisodeBatch
 from .store import EpisodeStore
 
 
-class Buffer(Protocol):
+class Receiver(Protocol):
+    """What a runner needs of a buffer, and no more.
+
+    Attributes:
+        takes_pieces: what it takes: all that runners have when they stop, unfinished episodes too, and the
+            policy's memory with them; else whole episodes.
+    """
+
+    takes_pieces: bool
+
+    def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
+        """Copy ``rows`` out of a runner's store."""
+        ...
+
+
+class Buffer(Receiver, Protocol):
     """Takes episodes from a runner and gives the learner its batches.
 
     Where these come from is its own affair: what a runner collected, a file, or what it has trained a model
@@ -21,20 +36,13 @@ class Buffer(Protocol):
     Attributes:
         on_policy: what it gives: batches of what the policy as it is has just done, each step once. None:
             such batches, and as many as a learner that learns from any likes.
-        takes_pieces: what it takes: all that runners have when they stop, unfinished episodes too, and the
-            policy's memory with them; else whole episodes.
         gives_state: its batches have the environment's states; else these are not a number.
         fed: it takes anything at all; else its batches come from elsewhere, and its runner plays nothing.
     """
 
     on_policy: bool | None
-    takes_pieces: bool
     gives_state: bool
     fed: bool
-
-    def insert(self, source: EpisodeStore, rows: NDArray[np.int64]) -> None:
-        """Copy ``rows`` out of a runner's store."""
-        ...
 
     def batches(self, t_env: int) -> Iterator[EpisodeBatch]:
         """A batch for each update that is due after ``t_env`` environment steps, made as it is asked for.

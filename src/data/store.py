@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,10 +48,11 @@ class EpisodeStore:
             name: np.zeros((capacity, f.steps(limit), *f.shape), f.dtype)
             for name, f in self.fields.items()
         }
-        # Views of the same memory: torch converts between float16 and float32 many times faster.
-        self._tensors = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+        self._tensors = _views(self.arrays)
         self.lengths = np.zeros(capacity, np.int64)
-        # Of a runner's rows: the step of its episode at which each begins, and what an episode ended with.
+        # Of a runner's rows: the copy of the environment that each is of, the step of its episode at which it
+        # begins, and what an episode ended with.
+        self.copies = np.arange(capacity)
         self.begins = np.zeros(capacity, np.int64)
         self.outcomes: list[dict[str, float]] = [{} for _ in range(capacity)]
         self.carry: dict[str, torch.Tensor] | None = None
@@ -127,6 +129,39 @@ class EpisodeStore:
             for name, kept in self.carry.items():
                 kept[torch.from_numpy(to_rows)] = source.carry[name][torch.from_numpy(from_rows)]
 
+    def apart(self, rows: NDArray[np.int64]) -> EpisodeStore:
+        """A store of these runner's ``rows`` (R,) alone, with room for no more."""
+        longest = int(self.lengths[rows].max(initial=0))
+        kept = object.__new__(EpisodeStore)
+        kept.capacity, kept.spec, kept.fields = len(rows), self.spec, self.fields
+        kept.arrays = {
+            name: self.arrays[name][rows, : field.steps(longest)]
+            for name, field in self.fields.items()
+        }
+        kept._tensors = _views(kept.arrays)
+        kept.lengths, kept.copies, kept.begins = (
+            each[rows] for each in (self.lengths, self.copies, self.begins)
+        )
+        kept.carry = None
+        kept.outcomes = [self.outcomes[row] for row in rows.tolist()]
+        if self.carry is not None:
+            kept.carry = {name: of[torch.from_numpy(rows)] for name, of in self.carry.items()}
+        return kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays alone, which need not be copied on their way to another process."""
+        state = {name: value for name, value in vars(self).items() if name != "_tensors"}
+        if self.carry is not None:
+            state["carry"] = {name: kept.numpy() for name, kept in self.carry.items()}
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Undo :meth:`__getstate__`."""
+        vars(self).update(state)
+        self._tensors = _views(self.arrays)
+        if self.carry is not None:
+            self.carry = _views(state["carry"])
+
     def batch(
         self,
         rows: NDArray[np.int64],
@@ -179,3 +214,11 @@ class EpisodeStore:
                 start += steps
         for name, kept in (self.carry or {}).items():
             kept[torch.from_numpy(rows)] = packed[_CARRY + name]
+
+
+def _views(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    """The same memory: torch converts between float16 and float32 many times faster."""
+    with warnings.catch_warnings():
+        # Of memory that another process wrote, which is read and no more.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -77,6 +77,7 @@ class LiftedEnv:
         )
         self.spec, self.num_envs = self._copies.spec, num_envs
         self._seed, self._max_failures = seed, config.max_failures
+        self._first = 0
         # A crash inside this process has no process to restart.
         self._may_restart = config.processes
         self._allocate()
@@ -104,6 +105,10 @@ class LiftedEnv:
         self._taken = np.zeros((B, spec.episode_limit, N, *spec.action_shape), kind)
         self._failures = np.zeros(B, np.int64)
         self._lost = np.zeros(B, bool)  # replay did not come back to where the episode was
+
+    def number_from(self, first: int) -> None:
+        """See :meth:`.Numbered.number_from`."""
+        self._first = first
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start the next episode in the copies where ``mask`` (B,) is true, default all.
@@ -163,7 +168,7 @@ class LiftedEnv:
         self._length[going] += 1
 
     def _seed_of(self, copy: int) -> int:
-        return episode_seed(self._seed, copy, int(self._episode[copy]))
+        return episode_seed(self._seed, self._first + copy, int(self._episode[copy]))
 
     def _write(self, copy: int, seen: Seen) -> None:
         # Into rows of an array numpy would spread whatever is too small, without a word.
@@ -171,7 +176,8 @@ class LiftedEnv:
             given = np.shape(getattr(seen, name))
             if given != shape:
                 raise EnvError(
-                    f"environment {copy} (episode {self._episode[copy]}, step {self._length[copy]}): "
+                    f"environment {self._first + copy} (episode {self._episode[copy]}, "
+                    f"step {self._length[copy]}): "
                     f"{name} has shape {given}, but its spec says {shape}."
                 )
         self._obs[copy] = seen.obs
@@ -201,7 +207,7 @@ class LiftedEnv:
     def _count_failure(self, copy: int, when: str, failure: Failure) -> None:
         self._failures[copy] += 1
         what = (
-            f"environment {copy} (episode {self._episode[copy]}, seed {self._seed_of(copy)}) "
+            f"environment {self._first + copy} (episode {self._episode[copy]}, seed {self._seed_of(copy)}) "
             f"failed at {when}: {failure.reason.strip()}"
         )
         if not self._may_restart:
@@ -236,6 +242,7 @@ class LiftedEnv:
         longest = int(self._length.max())
         return {
             "seed": self._seed,
+            "first": self._first,
             "episode": self._episode.copy(),
             "length": self._length.copy(),
             "taken": self._taken[:, :longest].copy(),
@@ -253,7 +260,7 @@ class LiftedEnv:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`: replay the open episodes."""
-        self._seed = state["seed"]
+        self._seed, self._first = state["seed"], state.get("first", 0)
         for name in ("episode", "length", "failures", "lost"):
             getattr(self, f"_{name}")[:] = state[name]
         self._taken[:, : state["taken"].shape[1]] = state["taken"]
@@ -269,7 +276,7 @@ class LiftedEnv:
                 log.warning(
                     "environment %d: replaying the checkpointed episode (seed %d, %d steps) did "
                     "not lead back to the saved observation, so the episode is dropped",
-                    copy,
+                    self._first + copy,
                     self._seed_of(copy),
                     self._length[copy],
                 )

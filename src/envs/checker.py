@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import EnvError, MissingDependencyError, PhalanxError
 from .gate import blamed, expected_fields, wrong_fields
-from .protocol import Box, Discrete, Env, EnvSpec, Mixed, Timestep
+from .protocol import Box, Discrete, Env, EnvSpec, Mixed, Numbered, Timestep
 
 Snapshot = dict[str, NDArray[Any]]
 
@@ -43,6 +43,7 @@ def check_env(make: EnvFactory) -> None:
         _check_play,
         _check_masked_reset,
         _check_repeatable,
+        _check_numbered,
         _check_continues,
     )
     for check in checks:
@@ -212,9 +213,10 @@ def _check_masked_reset(make: EnvFactory) -> Iterator[str]:
 class _Player:
     """Random available actions, with restarts; each copy draws from a generator of its own."""
 
-    def __init__(self, env: Env, seen: Timestep, stream: int) -> None:
+    def __init__(self, env: Env, seen: Timestep, stream: int, first: int = 0) -> None:
         self._env, self.seen = env, seen
-        self._generators = [np.random.default_rng([stream, b]) for b in range(env.num_envs)]
+        numbers = range(first, first + env.num_envs)
+        self._generators = [np.random.default_rng([stream, b]) for b in numbers]
 
     def step(self) -> Iterator[tuple[NDArray[np.bool_], Snapshot]]:
         """Which copies (B,) moved on, and what was seen then: after the step, after restarts."""
@@ -228,15 +230,17 @@ class _Player:
             yield over, _snapshot(self.seen)
 
 
-def _first_copy(make: EnvFactory, num_envs: int) -> list[Snapshot]:
-    """What the first copy sees, whatever the others do meanwhile."""
+def _one_copy(make: EnvFactory, num_envs: int, b: int = 0, first: int = 0) -> list[Snapshot]:
+    """What copy ``b`` sees, whatever the others do meanwhile; copies are numbered from ``first``."""
     env = make(num_envs=num_envs, seed=5)
     try:
+        if first and isinstance(env, Numbered):
+            env.number_from(first)
         seen = env.reset()
-        player, trace = _Player(env, seen, stream=2), [_snapshot(seen)]
+        player, trace = _Player(env, seen, stream=2, first=first), [_snapshot(seen)]
         for _ in range(2 * env.spec.episode_limit):
-            trace += [now for moved, now in player.step() if moved[0]]
-        return [{name: array[:1] for name, array in now.items()} for now in trace]
+            trace += [now for moved, now in player.step() if moved[b]]
+        return [{name: array[b : b + 1] for name, array in now.items()} for now in trace]
     finally:
         env.close()
 
@@ -251,16 +255,29 @@ def _first_difference(left: list[Snapshot], right: list[Snapshot]) -> str:
 
 
 def _check_repeatable(make: EnvFactory) -> Iterator[str]:
-    first = _first_copy(make, _COPIES)
-    if name := _first_difference(first, _first_copy(make, _COPIES)):
+    first = _one_copy(make, _COPIES)
+    if name := _first_difference(first, _one_copy(make, _COPIES)):
         yield (
             f"{name} differs between two environments with the same seed and actions: draw "
             "everything random from generators made of the seed"
         )
-    elif name := _first_difference(first, _first_copy(make, 1)):
+    elif name := _first_difference(first, _one_copy(make, 1)):
         yield (
             f"{name} of copy 0 depends on how many copies there are: give every copy and episode its "
             "own generator, e.g. numpy.random.SeedSequence([seed, copy, episode])"
+        )
+
+
+def _check_numbered(make: EnvFactory) -> Iterator[str]:
+    env = make(num_envs=1, seed=5)
+    env.close()
+    if not isinstance(env, Numbered):
+        return
+    last = _COPIES - 1
+    if name := _first_difference(_one_copy(make, _COPIES, last), _one_copy(make, 1, first=last)):
+        yield (
+            f"{name} of copy {last} of {_COPIES} is not that of a single copy after number_from({last}): "
+            "count the copies from there wherever their generators are made"
         )
 
 

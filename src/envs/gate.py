@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DivergedError, EnvError, PhalanxError, own_words
-from .protocol import Env, EnvSpec, Film, Filmable, Player, Scripted, Timestep
+from .protocol import Env, EnvSpec, Film, Filmable, Numbered, Player, Scripted, Timestep
 
 log = logging.getLogger("phalanx.envs")
 
@@ -236,7 +236,19 @@ class _Players:
         return blamed_play
 
 
-_OFFERS = ((Filmable, _Films), (Scripted, _Players))
+class _Numbers:
+    """What a gate has more where copies can be some of a larger batch's."""
+
+    _env: Any
+    _name: str
+
+    def number_from(self, first: int) -> None:
+        """See :meth:`.Numbered.number_from`."""
+        with blamed(self._name, "failed in number_from()"):
+            self._env.number_from(first)
+
+
+_OFFERS = ((Filmable, _Films), (Scripted, _Players), (Numbered, _Numbers))
 
 
 def gated(make: Callable[[], Env], name: str) -> Gate:

@@ -77,6 +77,9 @@ class MatrixGames:
         self._done = np.zeros(num_envs, bool)
         self._rewards = np.zeros(num_envs, np.float32)
 
+    def number_from(self, first: int) -> None:
+        """See :meth:`.Numbered.number_from`; nothing here is drawn."""
+
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Back to the first state where ``mask`` (B,) is true."""
         chosen = np.ones(self.num_envs, bool) if mask is None else mask

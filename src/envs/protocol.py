@@ -191,6 +191,15 @@ class Env(Protocol):
         ...
 
 
+@runtime_checkable
+class Numbered(Protocol):
+    """What an environment offers besides :class:`Env` where its copies can be some of a larger batch's."""
+
+    def number_from(self, first: int) -> None:
+        """Call the copies ``first`` and following before any is reset: they play these copies' episodes."""
+        ...
+
+
 class Film(Protocol):
     """A recorded episode."""
 

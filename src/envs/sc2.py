@@ -15,7 +15,7 @@ from pydantic import Field
 from ..errors import EnvError, did_you_mean
 from ..registry import ENVS, PartConfig
 from .adapter import LiftedConfig, LiftedEnv
-from .protocol import Env, Film, Player, Timestep
+from .protocol import Film, Player, Timestep
 from .starcraft2 import SMAC_BOUND, StarCraft2Game, find_game, why_no_game
 
 if TYPE_CHECKING:
@@ -155,12 +155,16 @@ class SC2Env:
 
     def __init__(self, config: SC2Config, *, num_envs: int, seed: int) -> None:
         self.engine = choose_engine(config)
-        self._env: Env = (
+        self._env: EmbeddedBattles | LiftedEnv = (
             EmbeddedBattles(config, num_envs, seed)
             if self.engine == "embedded"
             else _launch(config, num_envs, seed)
         )
         self.spec, self.num_envs = self._env.spec, num_envs
+
+    def number_from(self, first: int) -> None:
+        """See :meth:`.Numbered.number_from`."""
+        self._env.number_from(first)
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new battle where ``mask`` (B,) is true."""
@@ -306,6 +310,10 @@ class EmbeddedBattles:
                 state_dim=self._view.state_dim,
                 state_is_obs=False,
             )
+
+    def number_from(self, first: int) -> None:
+        """See :meth:`.Numbered.number_from`."""
+        self._battle.first_index = first
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> Timestep:
         """Start a new battle where ``mask`` (B,) is true."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..data.buffer import Buffer
+from ..data.buffer import Receiver
 from ..envs.protocol import Env
 from ..modules.behaviours.base import Behaviour
 from ..registry import PartConfig
@@ -20,13 +20,15 @@ class Runner(ABC):
     """Moves a run on: by environment steps, whose episodes it files in the buffer, or by what else counts.
 
     Attributes:
-        plays: it steps the run's environments; else one copy of them is made, to tell what they are like.
+        plays: it steps environments.
+        here: those of this process; else it is given one copy, which tells what they are like.
         unit: what the run's clock counts, environment steps or something else; ``t_max`` and all intervals
             are in it, and every message says it.
         seconds: spent on each activity, since the loop last set them to 0.
     """
 
     plays: ClassVar[bool]
+    here: ClassVar[bool] = True
     unit: ClassVar[str] = "step"
 
     def __init__(self) -> None:
@@ -48,6 +50,9 @@ class Runner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo :meth:`state_dict`."""
 
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Free what it holds besides the environments it was given. Safe to call twice."""
+
 
 class PlayingRunner(Runner):
     """A behaviour playing in a batch of environments; finished episodes go to the buffer."""
@@ -60,7 +65,7 @@ class PlayingRunner(Runner):
         *,
         env: Env,
         behaviour: Behaviour,
-        buffer: Buffer,
+        buffer: Receiver,
         seed: int,
         device: torch.device,
         optional_fields: frozenset[str],

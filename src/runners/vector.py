@@ -6,12 +6,30 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ..data.buffer import Buffer
+from ..data.buffer import Receiver
 from ..envs.protocol import Env
 from ..errors import ConfigError
 from ..modules.behaviours.base import Behaviour
 from ..registry import RUNNERS, PartConfig
 from .base import PlayingRunner
+
+
+def segment(config: VectorRunner.Config, buffer: Receiver) -> int:
+    """Steps of every copy after which open episodes are handed over; 0: they never are.
+
+    Raises:
+        ConfigError: the buffer wants pieces of episodes and none are made, or the other way round.
+    """
+    steps = config.episode_length
+    if buffer.takes_pieces != (steps > 0):
+        raise ConfigError(
+            "a buffer that takes pieces of episodes needs episode_length, the steps of every copy between "
+            "updates (e.g. episode_length=100); or use runner=episode."
+            if buffer.takes_pieces
+            else f"episode_length={steps} cuts episodes into pieces, but this run's buffer keeps whole ones: "
+            "set episode_length=0, or use buffer=on_policy."
+        )
+    return steps
 
 
 @RUNNERS.register("vector")
@@ -39,7 +57,7 @@ class VectorRunner(PlayingRunner):
         *,
         env: Env,
         behaviour: Behaviour,
-        buffer: Buffer,
+        buffer: Receiver,
         seed: int,
         device: torch.device,
         optional_fields: frozenset[str],
@@ -55,27 +73,24 @@ class VectorRunner(PlayingRunner):
             optional_fields=optional_fields,
             frames=frames,
         )
-        self._segment = config.episode_length
-        if self._buffer.takes_pieces != (self._segment > 0):
-            raise ConfigError(
-                "runner vector with a buffer that takes pieces of episodes needs episode_length, the steps "
-                "of every copy between updates (e.g. episode_length=100); or use runner=episode."
-                if self._buffer.takes_pieces
-                else f"episode_length={self._segment} cuts episodes into pieces, but this run's buffer keeps "
-                "whole ones: set episode_length=0, or use buffer=on_policy."
-            )
+        self._segment = segment(config, buffer)
 
     def collect(self, t_env: int) -> int:
         """One step in every copy, or ``episode_length`` of them; then open episodes are handed over too."""
         for _ in range(max(self._segment, 1)):
-            self._step(t_env)
+            self.step(t_env)
         if self._segment:
-            rows = np.flatnonzero(self.rollout.store.lengths > 0)
-            self._buffer.insert(self.rollout.store, rows)
-            self.rollout.cut(rows)
+            self.hand_over()
         return len(self._all) * max(self._segment, 1)
 
-    def _step(self, t_env: int) -> None:
+    def hand_over(self) -> None:
+        """Give the buffer what there is of open episodes, which go on in new rows."""
+        rows = np.flatnonzero(self.rollout.store.lengths > 0)
+        self._buffer.insert(self.rollout.store, rows)
+        self.rollout.cut(rows)
+
+    def step(self, t_env: int) -> None:
+        """One step in every copy; complete episodes go to the buffer and new ones begin."""
         if not self.rollout.started:
             self.rollout.restart(self._all)
         done = self.rollout.step(self._all, t_env, test_mode=False)

@@ -20,8 +20,8 @@ from .writer import DatasetWriter, refuse_what_is_there
 class Recorder:
     """Stands between a runner and its buffer, and writes every whole episode that goes by.
 
-    Pieces of episodes, as on-policy buffers get them, are put together: a row of the runner's store is the
-    same copy of the environment each time. An episode of which a piece is missing (a game that crashed, a
+    Pieces of episodes, as on-policy buffers get them, are put together: the runner's store says which copy of
+    the environment a row is of. An episode of which a piece is missing (a game that crashed, a
     run that began to record within it) is left out.
 
     Args:
@@ -54,8 +54,9 @@ class Recorder:
         assert self._writer is not None, "begin() comes first"
         for row in rows.tolist():
             length, begins = int(source.lengths[row]), int(source.begins[row])
-            earlier = [] if not begins else self._open.pop(row, [])
-            self._open.pop(row, None)
+            copy = int(source.copies[row])
+            earlier = [] if not begins else self._open.pop(copy, [])
+            self._open.pop(copy, None)
             if sum(len(piece["reward"]) for piece in earlier) != begins:
                 continue
             over = source.arrays["terminated"][row, length - 1]
@@ -67,7 +68,7 @@ class Recorder:
             if over:
                 self._writer.append(self._joined(pieces), source.outcomes[row])
             else:
-                self._open[row] = pieces
+                self._open[copy] = pieces
 
     def _piece(self, source: EpisodeStore, row: int, length: int) -> dict[str, NDArray[Any]]:
         return {

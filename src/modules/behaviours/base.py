@@ -62,6 +62,12 @@ class Behaviour(ABC):
     ) -> Played:
         """What to do about what is ``seen``, in tests and in training."""
 
+    def acted(self, t_env: int) -> None:
+        """A copy of this has acted elsewhere, in training; where the policy must know of it, it is told."""
+        tell = getattr(self.policy, "acted", None)
+        if tell is not None:
+            tell(t_env)
+
     def metrics(self, t_env: int) -> dict[str, float]:
         """What it and its policy report of themselves after ``t_env`` environment steps."""
         return self.policy.metrics(t_env)

@@ -136,10 +136,13 @@ class DualExpert(Behaviour):
         return seen.alive & free
 
     def metrics(self, t_env: int) -> dict[str, float]:
-        """The policy's, and the share of decisions since the last call that were the frozen expert's."""
-        share = self._followed / max(self._decided, 1.0)
+        """The policy's, and the share of decisions since the last call that were the frozen expert's.
+
+        There is no share where none was made by this object: those of actors in other processes stay there.
+        """
+        share = {"expert_share": self._followed / self._decided} if self._decided else {}
         self._followed, self._decided = 0.0, 0.0
-        return super().metrics(t_env) | {"expert_share": share}
+        return super().metrics(t_env) | share
 
     def state_dict(self) -> dict[str, Any]:
         """The expert, and what is counted for :meth:`metrics`."""

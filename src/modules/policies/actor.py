@@ -82,7 +82,7 @@ class ActorPolicy(StochasticPolicy):
         """Actions for what is ``seen``, and the next carry."""
         outputs, after = self._advance(seen, carry)
         if not test_mode:
-            self._epsilon = self.epsilon(t_env)
+            self.acted(t_env)
             outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
         draws = None if test_mode and self._greedy else generator
         actions = self.draw(outputs, seen.avail_actions, draws)
@@ -98,7 +98,7 @@ class ActorPolicy(StochasticPolicy):
         """See :meth:`StochasticPolicy.decide`."""
         outputs, after = self._advance(seen, carry)
         if generator is not None:
-            self._epsilon = self.epsilon(t_env)
+            self.acted(t_env)
             outputs = with_floor(outputs, seen.avail_actions, self._epsilon)
         actions = self.draw(outputs, seen.avail_actions, generator)
         return Decision(outputs, actions, self._having_done(actions, after))
@@ -111,6 +111,10 @@ class ActorPolicy(StochasticPolicy):
 
     def _having_done(self, actions: Tensor, carry: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**carry, "last_actions": actions + 1} if self._discrete else carry
+
+    def acted(self, t_env: int) -> None:
+        """See :meth:`.StochasticPolicy.acted`: how likely its actions were depends on epsilon."""
+        self._epsilon = self.epsilon(t_env)
 
     def draw(
         self, outputs: Tensor, avail_actions: Tensor, generator: torch.Generator | None

@@ -199,6 +199,9 @@ class StochasticPolicy(nn.Module, ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Actions for what is ``seen``, and the next carry, see :class:`Policy`."""
 
+    def acted(self, t_env: int) -> None:
+        """It, or a copy of it elsewhere, has acted in training: keep what evaluations must know of it."""
+
     @abstractmethod
     def decide(
         self,

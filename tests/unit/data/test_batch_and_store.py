@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,32 @@ def test_copy_rows_converts_types() -> None:
     original, copied = wide.batch(np.array([1])), compact.batch(np.array([3]))
     for name in ("obs", "state", "actions", "reward", "terminated", "lengths"):
         assert torch.equal(getattr(original, name), getattr(copied, name)), name
+
+
+def test_rows_apart_are_sent_without_copies_and_read_only() -> None:
+    store = EpisodeStore(4, SPEC, carry={"hidden": torch.zeros(1, 2)})
+    assert store.carry is not None
+    fill(store, 1, length=2, first=10)
+    fill(store, 3, length=4, first=20)
+    store.carry["hidden"][:] = torch.arange(8.0).reshape(4, 2)
+    store.begins[3], store.outcomes[3] = 5, {"won": 1.0}
+    rows = np.array([1, 3])
+    buffers: list[pickle.PickleBuffer] = []
+    sent = pickle.dumps(store.apart(rows), protocol=5, buffer_callback=buffers.append)
+    whole = sum(buffer.raw().nbytes for buffer in buffers)
+    assert whole > 2 * 5 * (2 * 3 + 4) * 4  # two rows of observations and states alone
+    came = pickle.loads(sent, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    assert not came.arrays["obs"].flags.writeable
+    assert came.copies.tolist() == [1, 3]
+    assert (came.begins.tolist(), came.outcomes) == ([0, 5], [{}, {"won": 1.0}])
+    kept = EpisodeStore(2, SPEC, carry=came.carry)
+    kept.copy_rows(came, np.array([0, 1]), np.array([0, 1]))
+    one, other = store.batch(rows), kept.batch(np.array([0, 1]))
+    for name in ("obs", "state", "actions", "reward", "terminated", "lengths"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    assert one.carry is not None
+    assert other.carry is not None
+    assert torch.equal(one.carry["hidden"], other.carry["hidden"])
 
 
 def test_pack_then_unpack_gives_the_same_batch() -> None:

@@ -114,6 +114,17 @@ def test_unseeded_chance_is_named() -> None:
         check_env(functools.partial(Dice, MatrixGames.Config()))
 
 
+def test_copies_that_are_numbered_wrongly_are_named() -> None:
+    class Numberless(Faulty):
+        def spoil(self, seen: Timestep) -> Timestep:
+            return seen._replace(reward=seen.reward + np.arange(self.num_envs, dtype=np.float32))
+
+    with pytest.raises(
+        EnvError, match=r"reward of copy 2 of 3 is not that of a single copy after number_from\(2\)"
+    ):
+        check_env(functools.partial(Numberless, MatrixGames.Config()))
+
+
 def test_a_forgotten_state_is_named() -> None:
     class Forgetful(MatrixGames):
         def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Both runners file the same kind of episodes, whole, in order, and continue where they stopped."""
+"""Runners of this process file the same kind of episodes, whole, in order, and go on where they stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from phalanx.runners.rollout import Rollout, play_episodes
 
 from ..modules.toys import assemble, plain
 
-PLAYING = [name for name, runner in RUNNERS.items() if runner.plays]
+PLAYING = [name for name, runner in RUNNERS.items() if runner.plays and runner.here]
 SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action=Discrete(4), episode_limit=9)
 
 
