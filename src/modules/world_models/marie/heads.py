@@ -84,9 +84,10 @@ class BinnedReward:
 
 def sampled(logits: Tensor, generator: torch.Generator) -> Tensor:
     """One draw (...) int64 from the softmax of each row of logits (..., V)."""
-    # The first of exponential clocks that run at rates p rings with probability p.
-    clocks = torch.empty_like(logits).exponential_(generator=generator)
-    return (logits.softmax(dim=-1) / clocks).argmax(dim=-1)
+    # One uniform number a row; an exponential one for each logit took a sixth of the time of imagining.
+    upto = logits.softmax(dim=-1).cumsum(dim=-1)
+    draws = torch.rand(*logits.shape[:-1], 1, generator=generator, device=logits.device)
+    return (upto <= draws * upto[..., -1:]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
 
 
 def sampled_masks(probability: Tensor, generator: torch.Generator) -> Tensor:
