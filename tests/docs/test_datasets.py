@@ -1,4 +1,4 @@
-"""The worked example of docs/datasets.md, command by command, with smaller numbers."""
+"""The worked example of docs/datasets.md, and docs/recipes.md, command by command, with smaller numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phalanx.cli import run
 from phalanx.data.dataset import Dataset
 from phalanx.data.dataset.summary import summary
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 SMALLER = {
     "t_max=200000": "t_max=640",
     "save_model_interval=20000": "save_model_interval=320",
@@ -20,15 +20,22 @@ SMALLER = {
     "--episodes 500": "--episodes 3",
     "t_max=20000": "t_max=3",
 }
+SMALLEST = {
+    "t_max=200000": "t_max=640",
+    "--episodes 500": "--episodes 3",
+    "data/tiers/good": "data/tiers/poor",  # 640 steps teach nothing
+    "online.t_max=300000": "online.t_max=120",
+    "t_max=20000": "t_max=2",
+    "test_nepisode=32": "test_nepisode=1",
+}
 EVERYWHERE = ["mongo_url=none", "test_nepisode=2", "batch_size=4"]
 
 
-def commands() -> list[list[str]]:
-    """The first block of the page that is commands."""
-    block = re.search(r"```\n(phalanx .*?)```", PAGE.read_text(), re.DOTALL)
-    assert block is not None
-    text = block[1].replace("\\\n", " ")
-    for printed, small in SMALLER.items():
+def commands(page: str, smaller: dict[str, str], first: bool) -> list[list[str]]:
+    """Words of the commands of a page, or of its first block of them."""
+    blocks = re.findall(r"```\n(phalanx .*?)```", (DOCS / page).read_text(), re.DOTALL)
+    text = "".join(blocks[:1] if first else blocks).replace("\\\n", " ")
+    for printed, small in smaller.items():
         assert printed in text
         text = re.sub(rf"{re.escape(printed)}\b", small, text)
     return [shlex.split(line)[1:] for line in text.splitlines()]
@@ -38,7 +45,7 @@ def test_the_worked_example_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for words in commands():
+    for words in commands("datasets.md", SMALLER, first=True):
         train = words[0].startswith("--")
         assert run([*words, *(EVERYWHERE if train else [])]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
@@ -52,6 +59,22 @@ def test_the_worked_example_works(
     training = Dataset.open("data/training")
     assert Dataset.open("data/poor").returns.max() < 10
     assert 640 - 16 * 60 < training.steps <= 640
+
+
+def test_the_recipes_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [*EVERYWHERE, "batch_size_run=2", "test_interval=1000000"]
+    recipes = commands("recipes.md", SMALLEST, first=False)
+    assert len(recipes) == 15
+    for words in recipes:
+        train = words[0].startswith("--")
+        assert run([*words, *(small if train else [])]) == 0, (words, capsys.readouterr().err)
+        said = capsys.readouterr().out
+        if words[0] == "evaluate":
+            assert all(f"return_mean@{asked}" in said for asked in (20, 15, 10, 5))
+    assert len(list(tmp_path.glob("results/runs/*/config.json"))) == 11
 
 
 def test_another_environment_is_refused_with_the_difference(
