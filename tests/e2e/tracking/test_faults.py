@@ -148,6 +148,27 @@ def test_the_next_run_delivers_what_was_left(mongo, results, write):
     assert_same_points(mongo.db(), left.directory, logged(first), uid=left.uid)
 
 
+def test_of_a_run_that_was_killed_the_next_says_what_is_true(mongo, results, write):
+    mongo.start()
+    writer = write(results, 100, url=mongo.url)
+    db = mongo.db()
+    wait_until(lambda: db.metrics.count_documents({}) == 2)
+    writer.kill()
+    writer.wait(HANGS)
+    (left,) = runs(results)
+    later = write(results, 20, "--seed", "2", url=mongo.url)
+    told = f"run {left.uid}, which ended before the database had all of it, is now complete there"
+    said = []
+    for line in later.stdout:
+        said.append(line)
+        if line.startswith(told):
+            break
+    said.append(finish(later))
+    assert told in "".join(said)
+    assert "no database" not in "".join(said)
+    assert_same_points(db, left.directory, uid=left.uid)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_fifty_random_moments(mongo, results, tmp_path):
     mongo.start()
