@@ -53,14 +53,19 @@ class PlainDream(Dream):
         model, (B, N, K) = self._model, self._codes.shape
         done = model.action_embedding(model.actions.encode(actions))
         told = model.perceiver(torch.cat([model.obs_embedding(self._codes), done], dim=2))
+        older = None if model.recall is None else model.recall(self._codes).flatten(0, 1)
+        told = told.flatten(0, 1) if older is None else told.flatten(0, 1) + older[:, 0]
         self._pass(done.flatten(0, 1))
-        logits, reward, going, masks = self._pass(told.flatten(0, 1)[:, None])
+        logits, reward, going, masks = self._pass(told[:, None])
         outcome = [rearrange(x, "(b n) w -> b n w", n=N) for x in (reward, going, masks)]
         tokens = []
-        for _ in range(K):
+        for k in range(K):
             tokens.append(sampled(logits, self._generator))
+            embedded = model.obs_embedding(tokens[-1])
+            if older is not None and k < K - 1:
+                embedded = embedded + older[:, k + 1]
             if self._place < model.trunk.positions:  # a row's last token goes nowhere
-                logits = self._pass(model.obs_embedding(tokens[-1])[:, None])[0]
+                logits = self._pass(embedded[:, None])[0]
         self._codes = torch.stack(tokens, dim=1).view(B, N, K)
         avail = sampled_masks(outcome[2].sigmoid(), self._generator)
         draws = torch.rand(B, generator=self._generator)

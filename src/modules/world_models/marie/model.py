@@ -6,6 +6,10 @@ one vector, aggregated from all agents' tokens of that step. At g the transforme
 the episode goes on, which actions will be available and the first token of the next observation; at each
 token of an observation but the last, the token after it.
 
+With ``recall``, which is not published, a place that predicts a token is also told the token that its
+successor's place held a step before: most of what agents see stays, and this way that need not be found by
+attention first.
+
 Windows lie within one episode and hold the observation their last action led to, the episode's last one too.
 No mask within a sequence is then needed, and nothing after an end is ever learnt or imagined.
 
@@ -53,6 +57,10 @@ class Marie(Simulator):
         slot_embedding: bool = Field(
             True, description="the aggregation is told which token is which; false as published"
         )
+        recall: bool = Field(
+            False,
+            description="what predicts a token is told what held its place a step before; false as published",
+        )
         embedding_scale: float = Field(
             0.05,
             gt=0,
@@ -77,6 +85,9 @@ class Marie(Simulator):
         self.tokens, self.block = K, K + n + 1
         self.obs_embedding = _embedding(tokenizer.vocabulary, E, config.embedding_scale)
         self.action_embedding = _embedding(self.actions.vocabulary, E, config.embedding_scale)
+        self.recall = (
+            _embedding(tokenizer.vocabulary, E, config.embedding_scale) if config.recall else None
+        )
         # The last observation's last token predicts nothing.
         self.trunk = TokenTrunk(
             E, config.n_layer, config.n_head, self.horizon * self.block + K - 1, config.dropout
@@ -168,7 +179,12 @@ class Marie(Simulator):
         seen, done = self.obs_embedding(codes), self.action_embedding(acts)
         agreed = torch.cat([seen[:, :-1], done], dim=3)  # (B, T, N, K + n, E)
         told = rearrange(self.perceiver(agreed.flatten(0, 1)), "(b t) n e -> b t n e", b=B)
-        blocks = torch.cat([agreed, told[:, :, :, None]], dim=3)
+        if self.recall is not None:
+            older = self.recall(codes[:, :-1])
+            told = told + older[:, :, :, 0]
+            # Each token of an observation predicts the one after it; none is older than the first's.
+            seen = seen + F.pad(older[:, :, :, 1:], (0, 0, 0, 1, 0, 0, 1, 0))
+        blocks = torch.cat([seen[:, :-1], done, told[:, :, :, None]], dim=3)
         sequence = torch.cat(
             [
                 rearrange(blocks, "b t n p e -> (b n) (t p) e"),
@@ -224,7 +240,9 @@ class TokenDream(Dream):
         model, (B, N, _) = self._model, self._codes.shape
         done = model.action_embedding(model.actions.encode(actions))
         told = model.perceiver(torch.cat([model.obs_embedding(self._codes), done], dim=2))
-        passed = torch.cat([self._waiting, done.flatten(0, 1), told.flatten(0, 1)[:, None]], dim=1)
+        older = None if model.recall is None else model.recall(self._codes).flatten(0, 1)
+        told = told.flatten(0, 1) if older is None else told.flatten(0, 1) + older[:, 0]
+        passed = torch.cat([self._waiting, done.flatten(0, 1), told[:, None]], dim=1)
         at_g = model.trunk(passed, self._caches)[:, -1]
         outcome = rearrange(at_g, "(b n) e -> b n e", n=N)
         tokens, features = list[Tensor](), at_g
@@ -233,6 +251,8 @@ class TokenDream(Dream):
             embedded = model.obs_embedding(tokens[-1])[:, None]
             if len(tokens) == model.tokens:
                 break
+            if older is not None:
+                embedded = embedded + older[:, len(tokens), None]
             features = model.trunk(embedded, self._caches)[:, -1]
         self._waiting = embedded
         self._codes = torch.stack(tokens, dim=1).view(B, N, -1)
