@@ -35,7 +35,13 @@ SMALL = (
 PACE = {"coma": ("t_max=6400", "lr=0.01", "critic_lr=0.01", "epsilon_anneal_time=3000")}
 # Steps of the non-monotonic game. QPLEX's advantages have to be learnt before its greedy actions are worth
 # what they say; weighted projections know the best one after 250 steps, and go on knowing it (seeds 1 to 4).
-PATIENCE = {"qplex": ("t_max=12000",), "cw_qmix": ("t_max=2000",), "ow_qmix": ("t_max=2000",)}
+PATIENCE = {
+    "qplex": ("t_max=12000",),
+    "cw_qmix": ("t_max=2000",),
+    "ow_qmix": ("t_max=2000",),
+    # A narrow joint value may stay near one number for long, as its inputs hardly tell actions apart.
+    "qtran": ("mixer_args.mixing_embed_dim=256",),
+}
 # What decides whether a team can value the non-monotonic game as it is.
 NON_MONOTONIC = ("qtran", "qplex", "cw_qmix", "ow_qmix")
 UNIFORM = (
