@@ -55,7 +55,9 @@ def test_observations_are_foretold_without_actions(
     three_marines: tuple[dict[str, float], ...],
 ) -> None:
     found, _ = three_marines
-    assert found["obs"] < 0.85 * found["obs_repeat"], found  # 0.52 to 0.78 were seen, the aim is 0.75
+    assert found["obs"] < 0.85 * found["obs_repeat"], (
+        found
+    )  # 0.52 to 0.78 were seen, the aim is 0.75
 
 
 def test_auto_encoders_keep_what_they_encode(three_marines: tuple[dict[str, float], ...]) -> None:
