@@ -22,7 +22,7 @@ from .data.dataset.writer import refuse_what_is_there
 from .envs.protocol import Discrete, Env, EnvSpec, Player, Scripted
 from .errors import ConfigError, EnvError
 from .modules.action_selectors.epsilon_greedy import EpsilonGreedy
-from .modules.behaviours.base import Behaviour, Played
+from .modules.behaviours.base import Around, Behaviour, Played
 from .modules.behaviours.plain import PlainBehaviour
 from .modules.policies.base import Seen
 from .recording import description_of, policy_of
@@ -47,7 +47,7 @@ class Amount:
         return writer.episodes if self.unit == "episode" else writer.steps
 
 
-class Explorer(Behaviour):
+class Explorer(Around):
     """A team whose agents now and then take any available action; what it remembers is what was done.
 
     Args:
@@ -59,21 +59,15 @@ class Explorer(Behaviour):
     """
 
     def __init__(self, team: Behaviour, epsilon: float, spec: EnvSpec) -> None:
-        super().__init__(team.policy)
+        super().__init__(team)
         if not isinstance(spec.action, Discrete):
             raise ConfigError(
                 f"--epsilon {epsilon:g} mixes in random choices and needs discrete actions; this "
                 "environment's are vectors. Leave it out; test_greedy=False draws from the policy."
             )
-        self._team, self._n_actions = team, spec.action.n
+        self._n_actions = spec.action.n
         chosen = EpsilonGreedy.Config(epsilon_start=epsilon, epsilon_finish=epsilon)
         self._selector = EpsilonGreedy(chosen, spec)
-
-    def init_carry(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """The team's."""
-        return self._team.init_carry(batch_size, device, generator)
 
     def act(
         self,
@@ -84,7 +78,7 @@ class Explorer(Behaviour):
         generator: torch.Generator,
     ) -> Played:
         """What the team does, or random actions."""
-        wanted = self._team.act(seen, carry, t_env, test_mode, generator)
+        wanted = self.inner.act(seen, carry, t_env, test_mode, generator)
         carry = wanted.carry
         values = F.one_hot(wanted.actions, self._n_actions).float()
         done = self._selector.select(values, seen.avail_actions, t_env, False, generator)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from ..build import Elsewhere
 from ..data.store import EpisodeStore
 from ..envs.protocol import Numbered
-from ..modules.behaviours.base import Behaviour, Played
+from ..modules.behaviours.base import Around, Behaviour, Played
 from ..modules.policies.base import Seen
 from ..seeding import named_seed
 from .vector import VectorRunner
@@ -86,7 +86,7 @@ class Outbox:
             self.episodes.append((self.step, apart))
 
 
-class InItsPlace(Behaviour):
+class InItsPlace(Around):
     """Plays some copies of a batch with the very numbers that playing all of them would give.
 
     The last bits of a row of a matrix product hang on how many rows there are, and what is drawn for a row
@@ -95,15 +95,9 @@ class InItsPlace(Behaviour):
     """
 
     def __init__(self, whole: Behaviour, first: int, copies: int, batch: int) -> None:
-        super().__init__(whole.policy)
-        self._whole, self._mine = whole, slice(first, first + copies)
+        super().__init__(whole)
+        self._mine = slice(first, first + copies)
         self._filled = (torch.arange(batch) - first) % copies
-
-    def init_carry(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Of as many copies as are asked for."""
-        return self._whole.init_carry(batch_size, device, generator)
 
     def act(
         self,
@@ -116,7 +110,7 @@ class InItsPlace(Behaviour):
         """What these copies do in the whole batch."""
         spread = Seen(*(each[self._filled] for each in seen))
         before = {name: each[self._filled] for name, each in carry.items()}
-        played = self._whole.act(spread, before, t_env, test_mode, generator)
+        played = self.inner.act(spread, before, t_env, test_mode, generator)
         log_prob = None if played.log_prob is None else played.log_prob[self._mine]
         after = {name: each[self._mine] for name, each in played.carry.items()}
         return Played(played.actions[self._mine], after, log_prob)

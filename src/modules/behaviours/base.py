@@ -86,3 +86,26 @@ class Behaviour(ABC):
         """Undo :meth:`state_dict`."""
         for name, module in self.modules.items():
             module.load_state_dict(state[name])
+
+
+class Around(Behaviour):
+    """Plays what another behaviour does in another way; what episodes begin with is the other's affair.
+
+    Args:
+        inner: the other.
+    """
+
+    def __init__(self, inner: Behaviour) -> None:
+        super().__init__(inner.policy)
+        self.inner = inner
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The other's: what it carries may be more than its policy's."""
+        return self.inner.conditions
+
+    def init_carry(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """The other's."""
+        return self.inner.init_carry(batch_size, device, generator)

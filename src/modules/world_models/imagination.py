@@ -169,8 +169,8 @@ def foresight(
     """How far what is imagined of real windows, given their actions, is from what came, by steps ahead.
 
     Beside the model stand the guesses of whoever does not try: that observations stay as they were at the
-    start, and that rewards are the median of all, of which no
-    other constant is less far away. Of observations those of the living count.
+    start, and that rewards are the median of all, than which no constant is closer. Of observations those of
+    the living count.
 
     Args:
         batch: windows with codes; those that have ended do not count.

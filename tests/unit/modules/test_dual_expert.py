@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from phalanx.collection import Explorer
 from phalanx.envs.protocol import Discrete, EnvSpec
 from phalanx.errors import ConfigError
 from phalanx.modules.behaviours.dual_expert import DualExpert, surer
 from phalanx.modules.policies.base import Seen, StochasticPolicy
+from phalanx.runners.actor import InItsPlace
 
 from ...recorder import trainer
 from .test_sequence_policies import LONG, make
@@ -78,6 +80,15 @@ def test_a_policy_never_disagrees_with_its_copy(name: str) -> None:
         assert torch.equal(*took)
     assert torch.equal(*(generator.get_state() for generator in generators))
     assert two.metrics(0)["expert_share"] == 0
+
+
+def test_what_plays_around_both_begins_with_what_is_asked_of_both() -> None:
+    two = around(assemble({}, LONG, policy="vaeformer", agent="normed").build("policy"))
+    asked = [(name, set(carry)) for name, carry in two.conditions]
+    assert any(len(keys) > 1 for _, keys in asked)  # of the policy, and of its copy
+    for outside in (Explorer(two, 0.1, LONG), InItsPlace(two, 1, 2, 4)):
+        assert [(name, set(carry)) for name, carry in outside.conditions] == asked
+        assert set(outside.init_carry(2, CPU)) == set(two.init_carry(2, CPU))
 
 
 @pytest.mark.parametrize("scope", ["team", "agent"])
